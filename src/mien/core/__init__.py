@@ -1,0 +1,1 @@
+"""Plain data and arithmetic on numpy; sees nothing else of mien."""

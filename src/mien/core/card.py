@@ -1,0 +1,241 @@
+"""The model card: what a model file says of itself, for the runtime to use it and people to trust it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mien.core import strict
+from mien.core.crops import TEMPLATES, Crop
+from mien.core.errors import CardError
+from mien.core.fields import FIELDS, Kind
+
+CARD_KEY = "mien.card"
+"""The key of the card in an ONNX file's metadata."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One thing that the model makes.
+
+    Attributes:
+        field: its name in `mien.core.fields.FIELDS`; the output tensor has the same name.
+        labels: names of the columns, where the field leaves them to the model.
+    """
+
+    field: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the model takes: float32 0..255, RGB or grey, NCHW; any other normalisation is inside the graph.
+
+    Attributes:
+        width: px; 0 when a detector takes any size.
+        height: px; 0 when a detector takes any size.
+        stride: sizes must be multiples of this (detectors of any size).
+        grey: one channel of luma instead of RGB.
+    """
+
+    width: int = 0
+    height: int = 0
+    stride: int = 32
+    grey: bool = False
+
+
+@dataclass(frozen=True)
+class Detector:
+    """How a detector's candidates become faces.
+
+    Attributes:
+        score: candidates below this are dropped, 0..1.
+        overlap: of two candidates with a larger IoU the weaker one is dropped, 0..1.
+        smallest: height in input pixels of the smallest face it finds reliably; decides the pyramid.
+        largest: height of the largest one, as a fraction of the input's height.
+    """
+
+    score: float
+    overlap: float = 0.4
+    smallest: float = 20.0
+    largest: float = 1.0
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A decision threshold with the error rates measured at it.
+
+    Attributes:
+        field: the field that it decides on.
+        metric: how two values are compared; "cosine" of embeddings, or the "value" itself.
+        value: same (or true) at this value and above.
+        fmr: false match rate measured, 0..1.
+        fmr_low: lower bound of its 95 % interval.
+        fmr_high: upper bound of its 95 % interval.
+        fnmr: false non-match rate measured, 0..1.
+        data: on what it was measured.
+    """
+
+    field: str
+    metric: Literal["cosine", "value"]
+    value: float
+    fmr: float
+    fmr_low: float
+    fmr_high: float
+    fnmr: float
+    data: str
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The terms.
+
+    Attributes:
+        weights: the licence of the weights, by SPDX name where it has one.
+        commercial: whether the makers allow commercial use of the weights.
+        note: what else a user should know, such as the terms of the training data.
+    """
+
+    weights: str
+    commercial: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model's card.
+
+    Attributes:
+        card: version of this schema, 1.
+        name: lower case letters, digits and dashes.
+        version: of the weights together with this card.
+        title: one line for people.
+        makes: what it makes.
+        licence: the terms of the weights.
+        training_data: what it was trained on, as far as is known.
+        source: where it comes from (paper, project).
+        needs: the fields that it needs besides those of its crop.
+        input: what it takes.
+        crop: how faces are cut for it; None for a detector, which takes whole pictures.
+        detector: a detector's settings; None for the others.
+        thresholds: decision thresholds with their error rates.
+        adapter: the converter that puts its decoding into the graph; "none" when it is there already.
+        system: the id of the system in this repository that made it; empty for others' models.
+        evidence: where its measurements are (paths in results/ or docs/), with what they say.
+        run_here: whether we have run this very file; False means: written from public documentation.
+    """
+
+    card: Literal[1]
+    name: str
+    version: str
+    title: str
+    makes: tuple[Output, ...]
+    licence: Licence
+    training_data: str
+    source: str
+    needs: tuple[str, ...] = ()
+    input: Input = Input()
+    crop: Crop | None = None
+    detector: Detector | None = None
+    thresholds: tuple[Threshold, ...] = ()
+    adapter: str = "none"
+    system: str = ""
+    evidence: str = ""
+    run_here: bool = True
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", self.name):
+            raise ValueError(f"name {self.name!r}: use lower case letters, digits, dots and dashes")
+        if not self.makes:
+            raise ValueError("makes is empty: a model must make something")
+        for output in self.makes:
+            if output.field not in FIELDS:
+                raise ValueError(f"makes an unknown field {output.field!r}; known: {', '.join(FIELDS)}")
+            kind = FIELDS[output.field]
+            if kind.kind is Kind.PROBABILITIES and not (output.labels or kind.labels):
+                raise ValueError(f"{output.field} needs its labels")
+        for need in self.needs:
+            if need not in FIELDS:
+                raise ValueError(f"needs an unknown field {need!r}; known: {', '.join(FIELDS)}")
+        if (self.crop is None) == (self.detector is None):
+            raise ValueError("give either `crop` (a model of faces) or `detector` (a model of pictures)")
+        made = {output.field for output in self.makes}
+        if self.detector and not {"boxes", "scores"} <= made:
+            raise ValueError("a detector makes boxes and scores")
+        if self.crop:
+            self._check_crop(self.crop)
+
+    def _check_crop(self, crop: Crop) -> None:
+        if crop.kind == "template" and crop.template not in TEMPLATES:
+            raise ValueError(f"crop.template {crop.template!r} is unknown; known: {', '.join(TEMPLATES)}")
+        if crop.kind == "regions" and not crop.regions:
+            raise ValueError("crop.regions is empty")
+        if crop.width < 1 or crop.height < 1 or crop.width > 4096 or crop.height > 4096:
+            raise ValueError(f"crop of {crop.width} x {crop.height} px: use 1..4096")
+        if not -0.4 < crop.margin < 10 or not 0 < crop.scale < 100:
+            raise ValueError("crop.margin must be in -0.4..10 and crop.scale in 0..100")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields that it makes."""
+        return tuple(output.field for output in self.makes)
+
+    @property
+    def all_needs(self) -> tuple[str, ...]:
+        """Every field it needs, those of its crop included."""
+        return tuple(dict.fromkeys((*(self.crop.needs if self.crop else ()), *self.needs)))
+
+    @property
+    def maker(self) -> str:
+        """Name and version, as results quote it."""
+        return f"{self.name} {self.version}"
+
+    def threshold(self, field: str) -> Threshold | None:
+        """Return the first threshold for a field: the one a decision takes unless told otherwise."""
+        return next((threshold for threshold in self.thresholds if threshold.field == field), None)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str = "card") -> Card:
+        """Read a card.
+
+        Raises:
+            CardError: names the key that is wrong and why.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CardError(where, f"is no JSON: {error}") from error
+        return strict.read(cls, data, where)
+
+    def to_json(self) -> str:
+        """Return the card as JSON, without the keys that keep their defaults."""
+        return json.dumps(_plain(self), indent=1, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kept = {}
+        for field in dataclasses.fields(value):
+            item = getattr(value, field.name)
+            if field.default is dataclasses.MISSING or item != field.default:
+                kept[field.name] = _plain(item)
+        return kept
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def from_metadata(metadata: dict[str, str], where: str) -> Card:
+    """Read the card out of an ONNX file's metadata.
+
+    Raises:
+        CardError: there is none, or it is wrong.
+    """
+    if CARD_KEY not in metadata:
+        raise CardError(
+            where, f"has no card (metadata key {CARD_KEY!r}): add one with `mien models add FILE --card CARD`"
+        )
+    return Card.from_json(metadata[CARD_KEY], where)

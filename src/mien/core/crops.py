@@ -1,0 +1,221 @@
+"""Crops: the alignment templates, and cutting a face out of a picture the way a model wants it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mien.core import geometry
+from mien.core.fields import Floats
+from mien.core.geometry import Matrix
+from mien.core.picture import Pixels
+
+TEMPLATES = MappingProxyType(
+    {
+        # insightface's five points for 112 x 112 crops (its `face_align.py`), as fractions of the side.
+        "arcface": np.array(
+            [
+                [38.2946, 51.6963],
+                [73.5318, 51.5014],
+                [56.0252, 71.7366],
+                [41.5493, 92.3655],
+                [70.7299, 92.2041],
+            ]
+        )
+        / 112.0,
+        # dlib's mean face (`get_face_chip_details`), which its padding then shrinks: eyes are the means of
+        # its
+        # eye contours, the nose is its point 30 (the tip), the mouth corners its points 48 and 54.
+        "dlib": np.array(
+            [
+                [0.227271, 0.212129],
+                [0.752856, 0.212129],
+                [0.490127, 0.515625],
+                [0.254149, 0.780233],
+                [0.726104, 0.780233],
+            ]
+        ),
+    }
+)
+"""Five-point templates in the order of `FIVE_POINTS`, as fractions of the crop's side at margin 0."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the face between two points of the mesh, such as an eye between its corners.
+
+    Attributes:
+        start: index of the mesh point that lies to the left in the crop.
+        end: index of the mesh point that lies to the right in the crop.
+        mirrored: cut it as in a mirror, for a model that knows one side only.
+    """
+
+    start: int
+    end: int
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
+class Crop:
+    """How a model wants a face cut out.
+
+    Attributes:
+        kind: "template" aligns the five landmarks to a template by a similarity transform; "box" takes a
+            square
+            around the box; "regions" takes squares around pairs of mesh points.
+        width: of the crop, px.
+        height: of the crop, px.
+        template: its name in `TEMPLATES` (kind "template").
+        margin: the template shrinks to (p + margin) / (1 + 2 margin): dlib's padding (kind "template").
+        points: the field that holds the five points, for the template or for the upright turn.
+        scale: the square's side over the longer side of the box, or over the region's length.
+        shift: the square's centre moves by this many box sides, x and y.
+        upright: turn the square so that the eyes lie level (kind "box").
+        regions: the regions (kind "regions"); their outputs follow each other along the points' axis.
+        fill: what lies outside the picture: black, or the edge pixels repeated.
+    """
+
+    kind: Literal["template", "box", "regions"]
+    width: int
+    height: int
+    template: str = ""
+    margin: float = 0.0
+    points: Literal["landmarks", "keypoints"] = "landmarks"
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    upright: bool = False
+    regions: tuple[Region, ...] = ()
+    fill: Literal["black", "edge"] = "black"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The fields that this cut is made from."""
+        if self.kind == "template":
+            return (self.points,)
+        if self.kind == "regions":
+            return ("mesh",)
+        return ("boxes", self.points) if self.upright else ("boxes",)
+
+    def matrices(self, known: dict[str, Floats]) -> npt.NDArray[np.float64]:
+        """Return the maps from picture pixels to crop pixels.
+
+        Args:
+            known: the needed fields for n faces.
+
+        Returns:
+            (n, r, 2, 3), r being the number of regions, 1 for the other kinds.
+        """
+        if self.kind == "template":
+            target = (TEMPLATES[self.template] + self.margin) / (1 + 2 * self.margin)
+            target = target * (self.width, self.height)
+            found = [[geometry.similarity(points, target)] for points in known[self.points]]
+        elif self.kind == "regions":
+            found = [[self._region(mesh, region) for region in self.regions] for mesh in known["mesh"]]
+        else:
+            boxes = np.asarray(known["boxes"], np.float64)
+            eyes = np.asarray(known[self.points], np.float64)[:, :2] if self.upright else None
+            found = [[self._box(box, None if eyes is None else eyes[i])] for i, box in enumerate(boxes)]
+        count = max(1, len(self.regions))
+        return np.asarray(found, np.float64).reshape(-1, count, 2, 3)
+
+    def _box(self, box: npt.NDArray[np.float64], eyes: npt.NDArray[np.float64] | None) -> Matrix:
+        side = max(float((box[2:] - box[:2]).max()), 1e-3)
+        turn = np.array([1.0, 0.0])
+        if eyes is not None:
+            across = eyes[1] - eyes[0]
+            length = float(np.hypot(*across))
+            turn = across / length if length > 1e-6 else turn
+        down = np.array([-turn[1], turn[0]])
+        centre = (box[:2] + box[2:]) / 2 + side * (self.shift[0] * turn + self.shift[1] * down)
+        return self._square(centre, side * self.scale, turn, down)
+
+    def _region(self, mesh: Floats, region: Region) -> Matrix:
+        start, end = (np.asarray(mesh[i, :2], np.float64) for i in (region.start, region.end))
+        length = max(float(np.hypot(*(end - start))), 1e-3)
+        turn = (end - start) / length
+        down = np.array([-turn[1], turn[0]]) * (-1 if region.mirrored else 1)
+        return self._square((start + end) / 2, length * self.scale, turn, down)
+
+    def _square(
+        self,
+        centre: npt.NDArray[np.float64],
+        side: float,
+        right: npt.NDArray[np.float64],
+        down: npt.NDArray[np.float64],
+    ) -> Matrix:
+        linear = np.stack([right, down]) * (max(self.width, self.height) / side)
+        middle = np.array([self.width, self.height]) / 2
+        return np.concatenate([linear, (middle - linear @ centre)[:, None]], axis=1)
+
+
+def cut(pixels: Pixels, matrix: Matrix, width: int, height: int, fill: str = "black") -> Pixels:
+    """Cut a crop out of a picture by an affine map, without aliasing.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        matrix: (2, 3) from picture pixels to crop pixels.
+        width: of the crop, px.
+        height: of the crop, px.
+        fill: "black" or "edge", for what lies outside the picture.
+
+    Returns:
+        (height, width, 3) uint8. A crop that lies wholly outside, or is smaller than a thousandth of a pixel,
+        is black.
+    """
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:, :2])) < 1e-9:
+        return np.zeros((height, width, 3), np.uint8)
+    back = geometry.invert(matrix)
+    corners = geometry.apply(back, np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64))
+    low = np.floor(corners.min(axis=0)).astype(int) - 2
+    high = np.ceil(corners.max(axis=0)).astype(int) + 2
+    picture_high = np.array([pixels.shape[1], pixels.shape[0]])
+    inside_low, inside_high = np.clip(low, 0, picture_high), np.clip(high, 0, picture_high)
+    if (inside_high <= inside_low).any():
+        return np.zeros((height, width, 3), np.uint8)
+    part = pixels[inside_low[1] : inside_high[1], inside_low[0] : inside_high[0]]
+    origin = inside_low.astype(np.float64)
+    step = float(np.sqrt(abs(np.linalg.det(back[:, :2]))))  # picture pixels for one crop pixel
+    factor = max(1, int(step + 0.35))
+    image = Image.fromarray(np.ascontiguousarray(part))
+    if factor > 1:
+        image = image.reduce(factor)
+    if fill == "edge":
+        image, origin = _with_edges(image, origin, factor, low, high)
+    linear = back[:, :2] / factor
+    offset = (back[:, 2] - origin) / factor
+    data = (linear[0, 0], linear[0, 1], offset[0], linear[1, 0], linear[1, 1], offset[1])
+    resample = Image.Resampling.BICUBIC if step < 0.8 else Image.Resampling.BILINEAR
+    return np.asarray(image.transform((width, height), Image.Transform.AFFINE, data, resample))
+
+
+def _with_edges(
+    image: Image.Image,
+    origin: npt.NDArray[np.float64],
+    factor: int,
+    low: npt.NDArray[Any],
+    high: npt.NDArray[Any],
+) -> tuple[Image.Image, npt.NDArray[np.float64]]:
+    """Repeat the edge pixels as far as the crop reaches beyond the picture (bounded by three times the part)."""
+    most = 3 * max(image.size)
+    before = np.clip(np.ceil((origin - low) / factor), 0, most).astype(int)
+    after = np.clip(np.ceil((high - origin) / factor) - np.array(image.size), 0, most).astype(int)
+    if not before.any() and not after.any():
+        return image, origin
+    padded = np.pad(np.asarray(image), ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
+    return Image.fromarray(padded), origin - before * factor
+
+
+def batch(crops: list[Pixels], *, grey: bool = False) -> Floats:
+    """Stack crops into the (n, 3, H, W) float32 0..255 layout that models take; (n, 1, H, W) when grey."""
+    if not crops:
+        return np.zeros((0, 1 if grey else 3, 0, 0), np.float32)
+    stacked = np.stack(crops)
+    if grey:
+        # ITU-R BT.601 luma, as Pillow's and OpenCV's grey conversions
+        return (stacked.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[:, None]
+    return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2), dtype=np.float32)

@@ -1,0 +1,84 @@
+"""Strict reading of JSON into dataclasses: every fault is named by where it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from mien.core.errors import CardError
+
+T = TypeVar("T")
+
+
+def read(kind: type[T], value: Any, where: str) -> T:
+    """Turn JSON values into a dataclass, checking names and types.
+
+    Args:
+        kind: the dataclass. Its fields may be str, int, float, bool, Literal, tuples, mappings of strings,
+            optional ones and dataclasses.
+        value: what `json.loads` gave.
+        where: name of the place, for errors.
+
+    Raises:
+        CardError: names the place and what is wrong: an unknown or missing key, a wrong type, NaN.
+    """
+    if not isinstance(value, Mapping):
+        raise CardError(where, f"must be an object, not {_said(value)}")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(str(key) for key in value if key not in fields)
+    if unknown:
+        raise CardError(where, f"unknown key {', '.join(unknown)}; known: {', '.join(fields)}")
+    arguments = {}
+    for name, field in fields.items():
+        if name in value:
+            arguments[name] = _value(hints[name], value[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise CardError(where, f"the key {name!r} is missing")
+    try:
+        return kind(**arguments)
+    except ValueError as error:
+        raise CardError(where, str(error)) from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        if value not in inner or isinstance(value, bool) != isinstance(inner[0], bool):
+            raise CardError(where, f"must be one of {', '.join(map(str, inner))}, not {_said(value)}")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _value(next(part for part in inner if part is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise CardError(where, f"must be a list, not {_said(value)}")
+        if inner[-1] is Ellipsis:
+            return tuple(_value(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        if len(value) != len(inner):
+            raise CardError(where, f"must have {len(inner)} items, not {len(value)}")
+        return tuple(
+            _value(part, item, f"{where}[{i}]")
+            for i, (part, item) in enumerate(zip(inner, value, strict=True))
+        )
+    if dataclasses.is_dataclass(hint):
+        return read(typing.cast(type[Any], hint), value, where)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise CardError(where, f"must be a finite number, not {value}")
+        return float(value)
+    if hint in (str, bool) and isinstance(value, hint):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise CardError(where, f"must be {getattr(hint, '__name__', hint)}, not {_said(value)}")
+
+
+def _said(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,0 +1,1 @@
+"""Writes what was found: drawings, tables, pages, metadata, blurred copies."""

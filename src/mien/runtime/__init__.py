@@ -1,0 +1,1 @@
+"""Runs models: assets, sessions, the pipeline, batches and video."""

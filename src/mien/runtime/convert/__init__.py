@@ -1,0 +1,1 @@
+"""Turns other programs' model files into ONNX that mien runs."""

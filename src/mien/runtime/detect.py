@@ -1,0 +1,275 @@
+"""Finds faces: levels and tiles for every size of face, padding and quarter turns where none is found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from mien.core import crops, geometry
+from mien.core.fields import Floats
+from mien.core.picture import Pixels
+from mien.runtime.model import Model
+
+# Neighbouring tiles share this part of their side, so that a face on the border of one lies whole in the
+# other.
+_SHARED = 0.3
+# A box that lies inside a better one by this much is a part of the same face.
+_INSIDE = 0.8
+
+
+@dataclass(frozen=True)
+class Search:
+    """How hard to look.
+
+    Attributes:
+        smallest: height in px (of the picture as analysed) of the smallest face looked for; 0 chooses by the
+            picture's size: a fiftieth of its longer side, at least 20.
+        score: candidates below this are dropped, 0..1; None takes the card's.
+        turns: when nothing is found in a picture that does not say how it is oriented, try it on its sides
+            and
+            upside down.
+    """
+
+    smallest: float = 0.0
+    score: float | None = None
+    turns: bool = True
+
+    def smallest_in(self, width: int, height: int) -> float:
+        """Return the height of the smallest face to look for in a picture of this size, px."""
+        return self.smallest or max(20.0, max(width, height) / 50)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a detector found, in pixels of the picture that it was given.
+
+    Attributes:
+        boxes: (n, 4).
+        scores: (n,).
+        points: the detector's point fields, (n, k, 2) each.
+        turned: quarter turns (counter-clockwise) of the picture at which they were found.
+    """
+
+    boxes: Floats
+    scores: Floats
+    points: dict[str, Floats]
+    turned: int = 0
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def detect(detector: Model, pixels: Pixels, search: Search, *, may_turn: bool = True) -> Found:
+    """Find the faces of a picture.
+
+    The picture is looked at whole, and then in tiles of growing magnification until the smallest face wanted
+    is as
+    high as the detector needs. Where that finds nothing, the picture is looked at from further away (a face
+    that fills
+    it has no border, and detectors want one), and then in the other three quarter turns.
+
+    Args:
+        detector: a model whose card has a `detector`.
+        pixels: (H, W, 3) uint8.
+        search: how hard to look.
+        may_turn: whether quarter turns make sense (not for a picture whose orientation is known).
+
+    Returns:
+        The faces, best score first.
+    """
+    found = _upright(detector, pixels, search)
+    if len(found) or not (search.turns and may_turn):
+        return found
+    height, width = pixels.shape[:2]
+    tries = []
+    for turns in (1, 3, 2):
+        turned = np.ascontiguousarray(np.rot90(pixels, turns))
+        candidate = _upright(detector, turned, search)
+        if len(candidate):
+            tries.append((float(candidate.scores.sum()), turns, candidate))
+    if not tries:
+        return found
+    _, turns, best = max(tries, key=lambda item: item[0])
+    size = (height, width) if turns % 2 else (width, height)
+    corners = best.boxes.reshape(-1, 2, 2)
+    back = geometry.rotate_quarter(corners, -turns, size)
+    boxes = np.concatenate([back.min(axis=1), back.max(axis=1)], axis=1).astype(np.float32)
+    points = {
+        name: geometry.rotate_quarter(value, -turns, size).astype(np.float32)
+        for name, value in best.points.items()
+    }
+    return Found(boxes, best.scores, points, turns)
+
+
+def _upright(detector: Model, pixels: Pixels, search: Search) -> Found:
+    settings = detector.card.detector
+    assert settings is not None
+    least = settings.score if search.score is None else search.score
+    height, width = pixels.shape[:2]
+    parts = [
+        _look(detector, pixels, window, least)
+        for window in windows(detector, width, height, search.smallest_in(width, height))
+    ]
+    found = _merge(detector, parts)
+    if not len(found):
+        found = _merge(detector, [_look(detector, pixels, _further_away(detector, width, height), least)])
+    return found
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the picture as a detector sees it.
+
+    Attributes:
+        left: px of the picture; may lie outside it.
+        top: px.
+        zoom: detector pixels for one picture pixel.
+        width: of the detector's input, px.
+        height: of the detector's input, px.
+        whole: it shows the whole picture, so that no face is cut by its border.
+    """
+
+    left: float
+    top: float
+    zoom: float
+    width: int
+    height: int
+    whole: bool
+
+
+def windows(detector: Model, width: int, height: int, smallest: float) -> Iterator[Window]:
+    """Yield the windows through which a detector must look to find faces from `smallest` px up.
+
+    Args:
+        detector: the model.
+        width: of the picture, px.
+        height: of the picture, px.
+        smallest: height of the smallest face wanted, px.
+    """
+    card = detector.card
+    assert card.detector is not None
+    target = card.detector.smallest / smallest
+    if card.input.width == 0:
+        yield from _levels(detector, width, height, target)
+        return
+    side_x, side_y = card.input.width, card.input.height
+    zoom = min(side_x / width, side_y / height)
+    yield _centred(width, height, zoom, side_x, side_y)
+    # A level sees faces from `smallest` up to the tiles' shared border; the next one begins where that ends.
+    reach = max(1.5, _SHARED * min(side_x, side_y) / card.detector.smallest)
+    while zoom * 1.15 < target:
+        zoom = min(zoom * reach, target)
+        yield from _tiles(width, height, zoom, side_x, side_y)
+
+
+def _levels(detector: Model, width: int, height: int, target: float) -> Iterator[Window]:
+    """Yield whole-picture levels for a detector of any size: the finest one wanted, and coarse ones for large faces."""
+    card = detector.card
+    assert card.detector is not None
+    zoom = min(max(target, 64 / max(width, height)), 2.0)
+    while True:
+        wide, high = (
+            max(1, math.ceil(size * zoom / card.input.stride)) * card.input.stride for size in (width, height)
+        )
+        yield Window(0, 0, zoom, wide, high, True)
+        # Faces above this many detector pixels are looked for at half the zoom.
+        if card.detector.largest <= 1 or max(width, height) * zoom <= card.detector.largest * 1.2:
+            return
+        zoom /= 2.5
+
+
+def _tiles(width: int, height: int, zoom: float, side_x: int, side_y: int) -> Iterator[Window]:
+    starts_x = _starts(width * zoom, side_x)
+    starts_y = _starts(height * zoom, side_y)
+    for top in starts_y:
+        for left in starts_x:
+            yield Window(left / zoom, top / zoom, zoom, side_x, side_y, False)
+
+
+def _starts(length: float, side: int) -> list[float]:
+    """Return where tiles begin along one axis: evenly spread, sharing at least `_SHARED` of their side."""
+    if length <= side:
+        return [(length - side) / 2]
+    count = math.ceil((length - side) / (side * (1 - _SHARED))) + 1
+    return [i * (length - side) / (count - 1) for i in range(count)]
+
+
+def _centred(width: int, height: int, zoom: float, side_x: int, side_y: int) -> Window:
+    return Window((width - side_x / zoom) / 2, (height - side_y / zoom) / 2, zoom, side_x, side_y, True)
+
+
+def _further_away(detector: Model, width: int, height: int) -> Window:
+    """Return the window that shows the picture at half its side within a border."""
+    card = detector.card
+    side_x, side_y = card.input.width or 320, card.input.height or 320
+    return _centred(width, height, 0.5 * min(side_x / width, side_y / height), side_x, side_y)
+
+
+def _look(detector: Model, pixels: Pixels, window: Window, least: float) -> Found:
+    matrix = np.array(
+        [[window.zoom, 0, -window.left * window.zoom], [0, window.zoom, -window.top * window.zoom]]
+    )
+    view = _view(pixels, window, matrix)
+    values = detector.run(crops.batch([view]))
+    scores = values["scores"].reshape(-1)
+    keep = scores >= least
+    back = geometry.invert(matrix)
+    boxes = geometry.apply(back, values["boxes"][keep].reshape(-1, 2, 2)).reshape(-1, 4)
+    if not window.whole:
+        keep_whole = _not_cut(boxes, window, pixels.shape[1], pixels.shape[0])
+        keep[np.flatnonzero(keep)[~keep_whole]] = False
+        boxes = boxes[keep_whole]
+    points = {
+        name: geometry.apply(back, values[name][keep]).astype(np.float32)
+        for name in detector.card.fields
+        if name not in ("boxes", "scores")
+    }
+    return Found(boxes.astype(np.float32), scores[keep], points)
+
+
+def _view(pixels: Pixels, window: Window, matrix: geometry.Matrix) -> Pixels:
+    """Return what the window shows; whole levels are resized, which is quicker than a warp."""
+    height, width = pixels.shape[:2]
+    wide, high = round(width * window.zoom), round(height * window.zoom)
+    left, top = round(-window.left * window.zoom), round(-window.top * window.zoom)
+    fits = left >= 0 and top >= 0 and left + wide <= window.width and top + high <= window.height
+    if not (window.whole and fits and wide and high):
+        return crops.cut(pixels, matrix, window.width, window.height)
+    image = Image.fromarray(pixels)
+    if (wide, high) != (width, height):
+        image = image.resize((wide, high), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    view = np.zeros((window.height, window.width, 3), np.uint8)
+    view[top : top + high, left : left + wide] = np.asarray(image)
+    return view
+
+
+def _not_cut(boxes: np.ndarray, window: Window, width: int, height: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Tell which boxes do not touch a border of the tile, other than where the picture ends there."""
+    near = 2.0 / window.zoom
+    right, bottom = window.left + window.width / window.zoom, window.top + window.height / window.zoom
+    cut = (boxes[:, 0] < window.left + near) & (window.left > 0)
+    cut |= (boxes[:, 1] < window.top + near) & (window.top > 0)
+    cut |= (boxes[:, 2] > right - near) & (right < width)
+    cut |= (boxes[:, 3] > bottom - near) & (bottom < height)
+    return np.asarray(~cut)
+
+
+def _merge(detector: Model, parts: list[Found]) -> Found:
+    settings = detector.card.detector
+    assert settings is not None
+    boxes = np.concatenate([part.boxes for part in parts])
+    scores = np.concatenate([part.scores for part in parts])
+    names = [name for name in detector.card.fields if name not in ("boxes", "scores")]
+    points = {name: np.concatenate([part.points[name] for part in parts]) for name in names}
+    finite = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    candidates = np.flatnonzero(finite)
+    kept = candidates[geometry.suppress(boxes[candidates], scores[candidates], threshold=settings.overlap)]
+    if len(kept) > 1:
+        inside = geometry.overlap_of_smaller(boxes[kept], boxes[kept]) > _INSIDE
+        better = np.tril(inside, k=-1)  # the kept ones are in order of their scores
+        kept = kept[~better.any(axis=1)]
+    return Found(boxes[kept], scores[kept], {name: value[kept] for name, value in points.items()})

@@ -1,0 +1,255 @@
+"""`Pipeline`: pictures in, `Faces` out, models chosen by the fields asked for; safe from many threads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from mien.core.errors import UnknownField, UnreadablePicture
+from mien.core.faces import Faces
+from mien.core.fields import FIELDS, Kind
+from mien.core.picture import Limits, Picture, Pixels
+from mien.runtime import assets
+from mien.runtime.describe import Known, describe
+from mien.runtime.detect import Search, detect
+from mien.runtime.model import Model
+from mien.runtime.plan import ARITHMETIC, Arithmetic, Maker, plan
+
+# Pictures are decoded at no more than they need: this many pixels on the longer side show every face that is
+# looked for.
+_LEAST_SIDE = 1920
+# A face lower than this in the reduced picture is described from the picture at full size, px.
+_FULL_DETAIL_BELOW = 120.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a pipeline is to do.
+
+    Attributes:
+        want: the fields; None means all that the default models on this machine make.
+        models: names or .onnx paths of models that take the place of the default ones for what they make.
+        terms: "permissive" keeps to models whose card allows commercial use.
+        threads: threads that one call may use; 0 means all cores.
+        search: how hard to look for faces.
+        mirror: add the mirrored face's embedding: twice the time for the embedding, a little more accurate.
+        limits: pictures above these are refused.
+    """
+
+    want: tuple[str, ...] | None = None
+    models: tuple[str, ...] = ()
+    terms: str = "any"
+    threads: int = 0
+    search: Search = Search()
+    mirror: bool = False
+    limits: Limits = Limits()
+
+
+class Pipeline:
+    """Finds and describes faces.
+
+    It holds its models; calls share them and are safe from many threads at once.
+
+    Attributes:
+        options: what it was told.
+        fields: the fields that its results carry, in order.
+        makers: for each field the name and version of what makes it.
+    """
+
+    def __init__(self, options: Options | None = None) -> None:
+        """Choose and load the models.
+
+        Raises:
+            ModelMissing: there is no detector on this machine, or a named model is not here.
+            UnknownField: a wanted field does not exist, or nothing on this machine makes it.
+        """
+        self.options = options or Options()
+        self._loaded: dict[str, Model] = {}
+        named = [self._named(name) for name in self.options.models]
+        others = assets.installed(terms=self.options.terms)
+        defaults = [entry.card for entry in others if entry.default]
+        extras = [entry.card for entry in others if not entry.default]
+        makers: list[Maker] = [*(model.card for model in named), *defaults]
+        wanted = self._wanted(makers, extras)
+        self._steps = plan(wanted, [*makers, *ARITHMETIC, *extras])
+        made = {field: step.maker for step in reversed(self._steps) for field in step.fields}
+        self.fields = tuple(name for name in FIELDS if name in wanted)
+        self.makers: Mapping[str, str] = MappingProxyType({name: made[name] for name in self.fields})
+        paths = {entry.card.name: str(entry.path) for entry in others}
+        for step in self._steps:
+            if not isinstance(step, Arithmetic) and step.maker not in self._loaded:
+                name = step.maker.rsplit(" ", 1)[0]
+                self._loaded[step.maker] = Model.load(paths[name], threads=self.options.threads)
+        self._labels = {
+            out.field: out.labels
+            for model in reversed(list(self._loaded.values()))
+            for out in model.card.makes
+            if out.labels and out.field in self.fields and self.makers[out.field] == model.card.maker
+        }
+        self._detector = self._loaded[self._steps[0].maker]
+
+    def _named(self, name: str) -> Model:
+        model = Model.load(name, threads=self.options.threads)
+        self._loaded[model.card.maker] = model
+        return model
+
+    def _wanted(self, makers: Sequence[Maker], extras: Sequence[Maker]) -> tuple[str, ...]:
+        if not any("boxes" in maker.fields for maker in (*makers, *extras)):
+            assets.require_detector()
+        if self.options.want is not None:
+            unknown = [name for name in self.options.want if name not in FIELDS]
+            if unknown:
+                raise UnknownField(unknown[0], f"no such field; fields: {', '.join(FIELDS)}")
+            return tuple(dict.fromkeys(("boxes", "scores", *self.options.want)))
+        available = {field for maker in makers for field in maker.fields} | {"landmarks", "pose", "quality"}
+        return tuple(name for name in FIELDS if name in available and name != "keypoints")
+
+    @property
+    def contract(self) -> str:
+        """A digest of everything that decides the results: fields, models and their versions, options.
+
+        Results of pipelines with the same contract may be mixed; threads and limits do not count.
+        """
+        facts: dict[str, Any] = {
+            "steps": [[step.maker, list(step.fields)] for step in self._steps],
+            "fields": self.fields,
+            "search": asdict(self.options.search),
+            "mirror": self.options.mirror,
+            "reading": [_LEAST_SIDE, _FULL_DETAIL_BELOW],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def models(self) -> list[Model]:
+        """Return the models it runs, in order."""
+        return [self._loaded[step.maker] for step in self._steps if not isinstance(step, Arithmetic)]
+
+    def model_for(self, field: str) -> Model | None:
+        """Return the model that makes a field, or None when it is computed or not made."""
+        return self._loaded.get(self.makers.get(field, ""))
+
+    def read(self, source: Any) -> Picture:
+        """Read a picture at the scale that this pipeline needs.
+
+        Raises:
+            UnreadablePicture: whatever is wrong with it.
+        """
+        return Picture.read(source, least_side=_LEAST_SIDE, limits=self.options.limits)
+
+    def analyze(self, source: Any) -> Faces:
+        """Find and describe the faces of one picture.
+
+        Args:
+            source: a path, bytes, a PIL image, an RGB array or a `Picture`.
+
+        Raises:
+            UnreadablePicture: the picture cannot be read.
+        """
+        result = self.analyze_many([source])[0]
+        if isinstance(result, UnreadablePicture):
+            raise result
+        return result
+
+    def analyze_many(self, sources: Sequence[Any]) -> list[Faces | UnreadablePicture]:
+        """Find and describe the faces of several pictures, in batches over all their faces.
+
+        Returns:
+            For each picture its faces, or what is wrong with it.
+        """
+        results: list[Faces | UnreadablePicture | None] = [None] * len(sources)
+        work: list[_Work] = []
+        for index, source in enumerate(sources):
+            try:
+                picture = self.read(source)
+                work.append(self._detect(index, source, picture))
+            except UnreadablePicture as error:
+                results[index] = error
+        self._describe(work)
+        for item in work:
+            results[item.index] = self._finish(item)
+        return [result for result in results if result is not None]
+
+    def _detect(self, index: int, source: Any, picture: Picture) -> _Work:
+        pixels = picture.pixels
+        found = detect(self._detector, pixels, self.options.search, may_turn=not picture.tagged)
+        known: Known = {"boxes": found.boxes, "scores": found.scores, **found.points}
+        if picture.scale < 0.999 and len(found) and len(self._steps) > 1:
+            heights = found.boxes[:, 3] - found.boxes[:, 1]
+            if float(heights.min()) < _FULL_DETAIL_BELOW:
+                # Small faces are worth a second decoding at full size; their boxes grow with the picture.
+                whole = Picture.read(source, limits=self.options.limits)
+                factor = np.float32(1 / picture.scale)
+                known = {name: value * factor if _spatial(name) else value for name, value in known.items()}
+                return _Work(index, whole, whole.pixels, known)
+        return _Work(index, picture, pixels, known)
+
+    def _describe(self, work: Sequence[_Work]) -> None:
+        for step in self._steps[1:]:
+            if isinstance(step, Arithmetic):
+                for item in work:
+                    item.known.update(_unless_known(step.compute(item.pixels, item.known), item.known))
+                continue
+            pictures = [(item.pixels, item.known) for item in work]
+            made = describe(self._loaded[step.maker], pictures, mirror=self.options.mirror)
+            for item, values in zip(work, made, strict=True):
+                item.known.update(_unless_known(values, item.known))
+
+    def _finish(self, item: _Work) -> Faces:
+        values = {name: item.known[name] for name in self.fields}
+        faces = Faces(
+            **values,  # type: ignore[arg-type]
+            picture_size=(item.pixels.shape[1], item.pixels.shape[0]),
+            source=item.picture.source,
+            makers=self.makers,
+            label_names=self._labels,
+        )
+        if item.picture.scale > 0.999:
+            return faces
+        return faces.scaled(1 / item.picture.scale, item.picture.size)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One picture on its way through the pipeline."""
+
+    index: int
+    picture: Picture
+    pixels: Pixels
+    known: Known
+
+
+def _unless_known(values: Known, known: Known) -> Known:
+    """Keep what an earlier, preferred maker made."""
+    return {name: value for name, value in values.items() if name not in known}
+
+
+def _spatial(name: str) -> bool:
+    return FIELDS[name].kind in (Kind.BOX, Kind.POINTS)
+
+
+_LOCK = threading.Lock()
+_READY: dict[Options, Pipeline] = {}
+# A program asks for a few different things; more pipelines than this are not worth their memory.
+_MOST_READY = 4
+
+
+def ready(options: Options) -> Pipeline:
+    """Return a pipeline with these options, made at most once: what `mien.analyze` calls.
+
+    Raises:
+        ModelMissing, UnknownField: as `Pipeline`.
+    """
+    with _LOCK:
+        pipeline = _READY.pop(options, None)
+        if pipeline is None:
+            pipeline = Pipeline(options)
+        _READY[options] = pipeline
+        while len(_READY) > _MOST_READY:
+            _READY.pop(next(iter(_READY)))
+        return pipeline
