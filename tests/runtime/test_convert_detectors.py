@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,11 @@ from mien.core.errors import ConversionError
 from mien.runtime.assets import source_bytes
 from mien.runtime.convert import detectors
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
 Decoded = tuple[Array, Array, Array]
 
 SIZES = [(512, 512), (640, 480), (320, 256)]
-# Where they are in astronaut.png (512 x 512), read off the picture: eyes, nose tip, mouth corners; picture-left first.
+# Where they are in astronaut.png (512 x 512), read off the picture, in the five-point order.
 ASTRONAUT_POINTS = [(203, 102), (246, 104), (223, 127), (202, 142), (242, 143)]
 
 
@@ -210,16 +211,15 @@ def test_detectors_agree_on_the_astronauts_box(shared_data: Path) -> None:
             assert overlap > 0.6
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", ["centerface", "yunet", "ultraface"])
 def test_a_picture_of_nothing_gives_empty_outputs_of_full_rank(name: str, shared_data: Path) -> None:
     size = (240, 320) if name == "ultraface" else (96, 160)
     flat = np.full((1, 3, *size), 128, np.float32)
     found = detect(DETECTORS[name].adapt(published(name, shared_data)), flat)
-    sure = found["scores"] > 0.3
-    assert not sure.any()
-    assert found["boxes"].shape == (len(sure), 4)
+    assert found["boxes"].shape == (0, 4)
+    assert found["scores"].shape == (0,)
     if name in WITH_POINTS:
-        assert found["keypoints"].shape == (len(sure), 5, 2)
+        assert found["keypoints"].shape == (0, 5, 2)
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -230,13 +230,12 @@ def test_an_adapter_leaves_the_model_it_was_given_alone(name: str, shared_data: 
     assert model.SerializeToString() == before
 
 
-@pytest.mark.parametrize("name", DETECTORS)
-@pytest.mark.parametrize("other", DETECTORS)
+@pytest.mark.parametrize(
+    ("name", "other"), [(one, two) for one in DETECTORS for two in DETECTORS if one != two]
+)
 def test_another_detectors_file_is_refused_with_what_was_found(
     name: str, other: str, shared_data: Path
 ) -> None:
-    if name == other:
-        return
     with pytest.raises(ConversionError, match=r"expected .*found") as caught:
         DETECTORS[name].adapt(published(other, shared_data))
     assert caught.value.name == name
