@@ -1,7 +1,7 @@
 """mien: what a face tells, and what can be trusted of it.
 
-The doors are `analyze`, `stream`, `verify`, `Faces`, `Picture`, `Model` and `Pipeline`; each is loaded when it is
-first touched, so that `import mien` costs next to nothing.
+The doors are `analyze`, `stream`, `verify`, `Faces`, `Picture`, `Model` and `Pipeline`; each is loaded
+when it is first touched, so that `import mien` costs next to nothing.
 """
 
 from __future__ import annotations

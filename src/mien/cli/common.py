@@ -94,7 +94,7 @@ def pictures_in(inputs: Iterable[Path]) -> Iterator[Path]:
 
 
 def progress(*, quiet: bool = False) -> Progress:
-    """Return a progress bar with an estimate of the time left, on standard error; silent when that is no terminal."""
+    """Return a progress bar with the time left, on standard error; silent when that is no terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

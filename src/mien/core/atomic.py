@@ -37,7 +37,7 @@ def writing(path: str | os.PathLike[str], *, text: bool = False) -> Iterator[IO[
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`, with the same ending, that takes its place when the block ends well.
+    """Give a temporary path beside `path`, of the same ending, that takes its place when the block ends well.
 
     For libraries that insist on opening the file themselves.
 
@@ -63,7 +63,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    # The mask can only be read by setting it; 0o022 is what it is nearly everywhere, and threads must not race for it.
+    # The mask can only be read by setting it, which threads would race for; Linux tells it without.
     try:
         text = Path("/proc/self/status").read_text()
     except OSError:

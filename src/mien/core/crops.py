@@ -200,7 +200,7 @@ def _with_edges(
     low: npt.NDArray[Any],
     high: npt.NDArray[Any],
 ) -> tuple[Image.Image, npt.NDArray[np.float64]]:
-    """Repeat the edge pixels as far as the crop reaches beyond the picture (bounded by three times the part)."""
+    """Repeat the edge pixels as far as the crop reaches beyond the picture, at most three times the part."""
     most = 3 * max(image.size)
     before = np.clip(np.ceil((origin - low) / factor), 0, most).astype(int)
     after = np.clip(np.ceil((high - origin) / factor) - np.array(image.size), 0, most).astype(int)

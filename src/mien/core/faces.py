@@ -218,7 +218,7 @@ class Faces:
         return [names[i] for i in value.argmax(axis=1)]
 
     def scaled(self, factor: float, picture_size: tuple[int, int]) -> Faces:
-        """Return the same faces in pixels of the same picture at another size (coordinates times `factor`)."""
+        """Return the same faces in pixels of the picture at another size: coordinates times `factor`."""
         spatial = {
             name: np.asarray(getattr(self, name)) * np.float32(factor)
             for name in self.known()
@@ -257,7 +257,7 @@ class Faces:
         return to_arrow([self])
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a data frame of one row a face, with the columns of `mien.core.columns`. Needs `mien[tables]`."""
+        """Return a data frame of one row a face, columns as `to_arrow`. Needs `mien[tables]`."""
         return self.to_arrow().to_pandas()
 
     def draw(self, picture: Picture | Image.Image) -> Image.Image:

@@ -41,7 +41,7 @@ EXTENSIONS = frozenset(
         ".jp2",
     ]
 )
-"""File names' endings taken as pictures when a folder is walked (a named file is read whatever its ending)."""
+"""Endings of file names taken as pictures when a folder is walked; a named file is read whatever its name."""
 
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1"}
 
@@ -152,7 +152,7 @@ class Picture:
 def as_stored(
     points: npt.NDArray[Any], picture_size: tuple[int, int], orientation: int
 ) -> npt.NDArray[np.float64]:
-    """Map points of the upright picture to the picture as stored, for metadata that is relative to the latter.
+    """Map points of the upright picture to the picture as stored, which metadata are relative to.
 
     Args:
         points: (..., 2) x y in pixels of the upright picture.
@@ -286,7 +286,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(values: npt.NDArray[Any]) -> Pixels:
-    """Bring 16-bit, 32-bit and float values to 0..255: by their type's range where it is one, else by their own."""
+    """Bring 16-bit, 32-bit and float values to 0..255, by their type's range or else by their own."""
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.uint16:

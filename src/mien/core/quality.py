@@ -80,7 +80,7 @@ def _one(pixels: Pixels, box: Floats, landmarks: Floats, pose: Floats, second: F
 
 
 def _sharpness(inner: npt.NDArray[np.float32], eyes: float) -> float:
-    """Mean gradient over contrast, in per cent, at the crop's scale, less where the crop was enlarged (eyes are 35 px apart in it)."""
+    """Return the mean gradient over contrast, less where the crop was enlarged (its eyes are 35 px apart)."""
     across = np.abs(np.diff(inner, axis=1)).mean()
     along = np.abs(np.diff(inner, axis=0)).mean()
     contrast = max(float(inner.std()), 4.0)

@@ -167,7 +167,7 @@ def windows(detector: Model, width: int, height: int, smallest: float) -> Iterat
 
 
 def _levels(detector: Model, width: int, height: int, target: float) -> Iterator[Window]:
-    """Yield whole-picture levels for a detector of any size: the finest one wanted, and coarse ones for large faces."""
+    """Yield levels of the whole picture for a detector of any size, the finest first."""
     card = detector.card
     assert card.detector is not None
     zoom = min(max(target, 64 / max(width, height)), 2.0)

@@ -1,7 +1,7 @@
 """Turns dlib's face recognition network, as dlib serialised it, into ONNX.
 
-The network is a ResNet of 29 convolutions (King, blog.dlib.net/2017/02; the weights are in the public domain).
-Its wiring is spelled in `FACE_RESNET`; sizes, strides and weights are read from the file.
+The network is a ResNet of 29 convolutions (King, blog.dlib.net/2017/02; its weights are in the public
+domain). Its wiring is spelled in `FACE_RESNET`; sizes, strides and weights are read from the file.
 """
 
 from __future__ import annotations
@@ -72,15 +72,17 @@ FACE_RESNET: tuple[Slot, ...] = (
 def convert_dlib(data: bytes, chain: Sequence[Slot] = FACE_RESNET) -> onnx.ModelProto:
     """Return the network in `data` as an ONNX model.
 
-    The model has one input, `input` (n, 3, height, width; 150 x 150 in the published file), float32 RGB 0..255,
-    and one output, `embeddings` (n, 128), not normalised (norm about 1.4; distances below 0.6 are one person).
+    The model has one input, `input` (n, 3, height, width; 150 x 150 in the published file), float32 RGB
+    0..255, and one output, `embeddings` (n, 128), not normalised (norm about 1.4; distances below 0.6 are
+    one person).
 
     Args:
         data: the whole file, `dlib_face_recognition_resnet_model_v1.dat` unless `chain` says otherwise.
         chain: the network's layers from input to output, which the file itself does not say.
 
     Raises:
-        ConversionError: the bytes are cut, foreign, or of another network; it names the byte and what belongs there.
+        ConversionError: the bytes are cut, foreign, or of another network; its text names the byte and what
+            belongs there.
         MissingExtra: `onnx` is not installed.
     """
     network = read_network(data, chain)

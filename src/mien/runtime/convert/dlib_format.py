@@ -1,7 +1,7 @@
 """Reads a network as dlib serialises it: primitives, tensors, and one reader for each kind of layer.
 
-A dlib file does not say how its network is wired: in C++ that is the type of the variable it is read into. So the
-reader is given that type, as a chain of slots, and refuses a file that does not follow it.
+A dlib file does not say how its network is wired: in C++ that is the type of the variable it is read into. So
+the reader is given that type, as a chain of slots, and refuses a file that does not follow it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Cursor:
         return value
 
     def number(self, expected: str) -> float:
-        """Return a float: integers mantissa and exponent, mantissa * 2 ** exponent; some exponents are special."""
+        """Return a float: integers m and e, for m * 2 ** e; three values of e are special."""
         start = self.offset
         mantissa, exponent = self.integer(expected), self.integer(expected)
         special = {32000: math.inf, 32001: -math.inf, 32002: math.nan}
@@ -147,7 +147,8 @@ def read_network(data: bytes, chain: Sequence[Slot]) -> Network:
     """Read a serialised network whose type is `chain` (from input to output) under a metric loss.
 
     Raises:
-        ConversionError: the bytes are cut, foreign, or of another network; it names the byte and what belongs there.
+        ConversionError: the bytes are cut, foreign, or of another network; its text names the byte and what
+            belongs there.
     """
     cursor = Cursor(data)
     cursor.integer("the version of the loss layer", 1, 1)

@@ -1,8 +1,8 @@
 """The vocabulary of dlib's networks: the kinds of layer, their places in a chain, and what each layer holds.
 
-Wiring: in dlib every layer has exactly one layer below it, so a network is a chain, spelled here from input to
-output as a sequence of `Slot`. Side branches are made by three kinds: a tag names the value that passes, a skip
-goes back to a named value, and add_prev adds a named value.
+In dlib every layer has exactly one layer below it, so a network is a chain, spelled here from input to output
+as a sequence of `Slot`. Side branches are made by three kinds: a tag names the value that passes, a skip goes
+back to a named value, and add_prev adds a named value.
 """
 
 from __future__ import annotations

@@ -1,0 +1,114 @@
+"""The functions behind `import mien`: analyze, stream, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mien.core.faces import Faces
+from mien.runtime import stream as streams
+from mien.runtime import verify as verification
+from mien.runtime.detect import Search
+from mien.runtime.pipeline import Options, ready
+from mien.runtime.stream import Result
+from mien.runtime.verify import Verification
+
+
+def _options(
+    want: Sequence[str] | None, models: Sequence[str], terms: str, threads: int, smallest: float, mirror: bool
+) -> Options:
+    return Options(
+        want=None if want is None else tuple(want),
+        models=tuple(models),
+        terms=terms,
+        threads=threads,
+        search=Search(smallest=smallest),
+        mirror=mirror,
+    )
+
+
+def analyze(
+    picture: Any,
+    want: Sequence[str] | None = None,
+    models: Sequence[str] = (),
+    *,
+    terms: str = "any",
+    threads: int = 0,
+    smallest: float = 0.0,
+    mirror: bool = False,
+) -> Faces:
+    """Find and describe every face of a picture.
+
+    Models are loaded at the first call and kept for the next ones with the same options. Safe from many
+    threads.
+
+    Args:
+        picture: a path, bytes, a PIL image, an RGB array (H, W, 3) or a `Picture`.
+        want: the fields to make, such as ["embeddings", "pose"]; None makes all that the default models here
+            make.
+        models: names or .onnx paths of models that take the place of the default ones.
+        terms: "permissive" keeps to models whose card allows commercial use.
+        threads: threads to use; 0 takes all cores.
+        smallest: height in px of the smallest face to look for; 0 chooses by the picture's size.
+        mirror: add the mirrored face's embedding to each embedding.
+
+    Returns:
+        The faces, best score first; none is an empty `Faces`, no error.
+
+    Raises:
+        UnreadablePicture: the picture cannot be read.
+        ModelMissing: a model is not on this machine; the message holds the command that gets it.
+        UnknownField: no model here makes a wanted field.
+    """
+    return ready(_options(want, models, terms, threads, smallest, mirror)).analyze(picture)
+
+
+def stream(
+    given: Any,
+    want: Sequence[str] | None = None,
+    models: Sequence[str] = (),
+    *,
+    terms: str = "any",
+    threads: int = 0,
+    smallest: float = 0.0,
+    mirror: bool = False,
+) -> Iterator[Result]:
+    """Find and describe the faces of many pictures: a folder, or an iterable of what `analyze` takes.
+
+    Order is kept and memory does not grow with their number. Arguments are those of `analyze`; `threads` is
+    the number
+    of workers.
+
+    Yields:
+        One `Result` a picture; one that cannot be read carries `error` and the others go on.
+    """
+    return streams.stream(given, _options(want, models, terms, threads, smallest, mirror))
+
+
+def verify(
+    first: Any,
+    second: Any,
+    models: Sequence[str] = (),
+    *,
+    terms: str = "any",
+    threads: int = 0,
+    threshold: float | None = None,
+    mirror: bool = False,
+) -> Verification:
+    """Tell whether two pictures show the same person (the largest face of each), and how often that is wrong.
+
+    Args:
+        first: a picture, as `analyze` takes it.
+        second: a picture.
+        models: names or .onnx paths of models that take the place of the default ones.
+        terms: "permissive" keeps to models whose card allows commercial use.
+        threads: threads to use; 0 takes all cores.
+        threshold: decide at this similarity instead of the model's calibrated one.
+        mirror: add the mirrored face's embedding to each embedding.
+
+    Raises:
+        NoFace: one of the pictures shows none.
+        UnreadablePicture, ModelMissing: as `analyze`.
+    """
+    options = _options(("embeddings",), models, terms, threads, 0.0, mirror)
+    return verification.verify(ready(options), first, second, threshold=threshold)

@@ -1,0 +1,45 @@
+"""What the tests share: pictures, models, and data that is beside the checkout in CI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+if TYPE_CHECKING:
+    from mien.runtime.pipeline import Pipeline
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real data sets; CI has it beside the checkout."""
+    folder = Path(os.environ.get("MIEN_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"the data sets are not here ({folder}); set MIEN_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_photos(shared_data: Path) -> Path:
+    return shared_data / "demo_photos"
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> npt.NDArray[np.uint8]:
+    """Return scikit-image's photo of Eileen Collins, (512, 512, 3) RGB: one face at about (170, 60, 290, 210)."""
+    from skimage import data
+
+    picture: Any = data.astronaut()
+    return np.asarray(picture, np.uint8)
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> Pipeline:
+    """Return a pipeline of all default models (`make test` gets them first)."""
+    from mien.runtime.pipeline import Options, Pipeline
+
+    return Pipeline(Options(threads=1))
