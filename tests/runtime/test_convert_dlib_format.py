@@ -1,4 +1,4 @@
-"""dlib's format reads back as written, a small network equals its formula, and damage is named by its byte."""
+"""dlib's format reads back as written; a small network equals its formula; damage is named by its byte."""
 
 from __future__ import annotations
 

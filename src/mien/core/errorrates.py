@@ -62,8 +62,9 @@ def at_threshold(mated: npt.NDArray[Any], other: npt.NDArray[Any], threshold: fl
         other: (n,) similarities of pictures of two persons.
         threshold: match at this similarity and above.
     """
-    false_matches = int((np.asarray(other) >= threshold).sum())
-    misses = int((np.asarray(mated) < threshold).sum())
+    # In double precision: a threshold just above a 32-bit similarity would be rounded down onto it.
+    false_matches = int((np.asarray(other, np.float64) >= threshold).sum())
+    misses = int((np.asarray(mated, np.float64) < threshold).sum())
     return OperatingPoint(
         float(threshold),
         false_matches / max(len(other), 1),

@@ -1,0 +1,364 @@
+"""The models on this machine: the table of all that mien knows, getting, checking, bundling and removing them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+import tarfile
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import mien
+from mien.core.atomic import writing
+from mien.core.card import CARD_KEY, Card
+from mien.core.errors import CardError, DamagedModel, FetchError, MienError, ModelMissing
+from mien.runtime import sources
+
+MODELS = "MIEN_MODELS"
+"""The environment variable that names the folder where models are kept."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A row of the asset table.
+
+    Attributes:
+        name: of the model and of its card.
+        sources: where its bytes come from, in order; empty when only the user can bring them.
+        sha256: of the original file's bytes; empty when we have not seen it.
+        default: whether it makes what nobody chose a model for.
+    """
+
+    name: str
+    sources: tuple[str, ...] = ()
+    sha256: str = ""
+    default: bool = False
+
+    @property
+    def card(self) -> Card:
+        """Its card."""
+        text = resources.files("mien").joinpath("models", "cards", f"{self.name}.json").read_text("utf-8")
+        return Card.from_json(text, f"card of {self.name}")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A model on this machine.
+
+    Attributes:
+        card: its card, as it was installed.
+        path: its file.
+        default: whether it makes what nobody chose a model for.
+    """
+
+    card: Card
+    path: Path
+    default: bool
+
+
+class Locked(MienError):
+    """Another process holds a model's lock for too long."""
+
+
+def table() -> dict[str, Asset]:
+    """Return the asset table, in its order."""
+    data = tomllib.loads(resources.files("mien").joinpath("runtime", "assets.toml").read_text("utf-8"))
+    return {
+        name: Asset(name, tuple(row.get("sources", ())), row.get("sha256", ""), row.get("default", False))
+        for name, row in data.items()
+    }
+
+
+def folder() -> Path:
+    """Return the folder where models are kept: `MIEN_MODELS`, or the user's cache."""
+    if chosen := os.environ.get(MODELS):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "mien" / "models"
+
+
+def _file(name: str) -> Path:
+    return folder() / f"{name}.onnx"
+
+
+def _manifest(name: str) -> dict[str, Any]:
+    try:
+        data = json.loads((folder() / f"{name}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def installed(terms: str = "any") -> list[Installed]:
+    """Return the models on this machine: those of the table in its order, then those that the user added.
+
+    Args:
+        terms: "permissive" keeps to those whose card allows commercial use.
+    """
+    rows = table()
+    here = sorted(path.stem for path in folder().glob("*.onnx")) if folder().is_dir() else []
+    order = [name for name in rows if name in here] + [name for name in here if name not in rows]
+    found = []
+    for name in order:
+        text = _manifest(name).get("card")
+        if text is None:
+            continue
+        card = Card.from_json(text, f"card of {name}")
+        if terms != "permissive" or card.licence.commercial:
+            found.append(Installed(card, _file(name), name in rows and rows[name].default))
+    return found
+
+
+def state(name: str) -> str:
+    """Return "ready", "stale" (its card or mien's conversion changed since), "damaged" or "absent"."""
+    if not _file(name).is_file():
+        return "absent"
+    manifest = _manifest(name)
+    if not manifest or not intact(name):
+        return "damaged"
+    asset = table().get(name)
+    if asset is not None and manifest.get("card") != asset.card.to_json():
+        return "stale"
+    return "ready"
+
+
+def intact(name: str) -> bool:
+    """Tell whether a model's file holds the bytes that were installed."""
+    try:
+        return hashlib.sha256(_file(name).read_bytes()).hexdigest() == _manifest(name).get("sha256")
+    except OSError:
+        return False
+
+
+def missing_defaults() -> list[str]:
+    """Return the default models that are not on this machine."""
+    return [name for name, asset in table().items() if asset.default and not _file(name).is_file()]
+
+
+def require_detector() -> None:
+    """Say which command brings the models.
+
+    Raises:
+        ModelMissing: always.
+    """
+    raise ModelMissing(
+        next(name for name, asset in table().items() if asset.default), "mien models get --all"
+    )
+
+
+def model_path(name: str) -> Path:
+    """Return the file of a model that is on this machine.
+
+    Raises:
+        ModelMissing: it is not here, or mien does not know it.
+    """
+    path = _file(name)
+    if path.is_file():
+        return path
+    asset = table().get(name)
+    if asset is None:
+        raise ModelMissing(name, "mien models")
+    raise ModelMissing(
+        name, f"mien models get {name}" if asset.sources else f"mien models add FILE --card {name}"
+    )
+
+
+def verify(name: str) -> None:
+    """Check a model's bytes against those that were installed.
+
+    Raises:
+        ModelMissing, DamagedModel: it is absent, or its bytes have changed.
+    """
+    model_path(name)
+    if not intact(name):
+        raise DamagedModel(name, "its SHA-256 is not the one that was installed", f"mien models get {name}")
+
+
+def source_bytes(name: str) -> bytes:
+    """Return the original bytes of a model of the table, fetching them when they are not in the cache.
+
+    Raises:
+        FetchError, ChecksumMismatch: no source gives the right bytes.
+    """
+    asset = table().get(name)
+    if asset is None or not asset.sources:
+        raise FetchError(name, f"only you can bring its file: mien models add FILE --card {name}")
+    return sources.fetch(name, asset.sources, asset.sha256, folder() / "downloads")
+
+
+def get(name: str, *, terms: str = "any") -> Path:
+    """Bring a model of the table to this machine, unless it is here and intact.
+
+    Two processes that want the same one wait for each other. The file is complete or absent.
+
+    Raises:
+        FetchError, ChecksumMismatch: no source gives the right bytes.
+        CardError: its terms are not the ones asked for.
+    """
+    asset = table().get(name)
+    if asset is None:
+        raise FetchError(name, "mien knows no such model; `mien models` lists them")
+    if terms == "permissive" and not asset.card.licence.commercial:
+        raise CardError(name, f"its terms ({asset.card.licence.weights}) are not permissive")
+    with _lock(name):
+        if state(name) != "ready":
+            _install(asset.card, source_bytes(name))
+    return _file(name)
+
+
+def add(model: Path, card: Card) -> Path:
+    """Install a model that the user brings.
+
+    Args:
+        model: an ONNX file: the original one when the card names an adapter, else one in mien's standard
+            form.
+        card: its card.
+
+    Raises:
+        CardError, ConversionError: with what does not fit.
+    """
+    try:
+        data = model.read_bytes()
+    except OSError as error:
+        raise CardError(str(model), error.strerror or str(error)) from error
+    with _lock(card.name):
+        _install(card, data)
+    return _file(card.name)
+
+
+def _install(card: Card, data: bytes) -> None:
+    from mien.runtime.convert.registry import ADAPTERS
+    from mien.runtime.model import check_contract
+
+    if card.adapter not in ADAPTERS:
+        raise CardError(card.name, f"adapter {card.adapter!r} is unknown; known: {', '.join(ADAPTERS)}")
+    model = ADAPTERS[card.adapter](data)
+    for entry in [entry for entry in model.metadata_props if entry.key == CARD_KEY]:
+        model.metadata_props.remove(entry)
+    model.metadata_props.add(key=CARD_KEY, value=card.to_json())
+    stored = model.SerializeToString()
+    check_contract(stored, replace(card))
+    _store(card, stored, hashlib.sha256(data).hexdigest())
+
+
+def _store(card: Card, stored: bytes, source_sha256: str) -> None:
+    manifest = {
+        "card": card.to_json(),
+        "sha256": hashlib.sha256(stored).hexdigest(),
+        "source_sha256": source_sha256,
+        "mien": mien.__version__,
+    }
+    # The manifest goes first: a model without one, or with an older one, counts as damaged, never as good.
+    with writing(folder() / f"{card.name}.json", text=True) as file:
+        json.dump(manifest, file, indent=1, ensure_ascii=False)
+    with writing(_file(card.name)) as file:
+        file.write(stored)
+
+
+def remove(name: str) -> None:
+    """Delete a model from this machine.
+
+    Raises:
+        ModelMissing: it is not here.
+    """
+    model_path(name).unlink()
+    (folder() / f"{name}.json").unlink(missing_ok=True)
+
+
+def bundle(target: Path, names: Sequence[str] = ()) -> list[str]:
+    """Pack models into one file for machines without a network.
+
+    Args:
+        target: the .tar file.
+        names: which; all that are ready when empty.
+
+    Returns:
+        The names packed.
+
+    Raises:
+        ModelMissing, DamagedModel: one of them is not fit.
+    """
+    chosen = list(names) or [entry.card.name for entry in installed()]
+    for name in chosen:
+        verify(name)
+    with writing(target) as file, tarfile.open(fileobj=file, mode="w") as archive:
+        for name in chosen:
+            for path in (folder() / f"{name}.json", _file(name)):
+                archive.add(path, arcname=path.name)
+    return chosen
+
+
+def from_bundle(path: Path) -> list[str]:
+    """Install the models of a bundle; nothing but models whose bytes agree with their manifests is taken.
+
+    Raises:
+        FetchError: the file is no bundle, or damaged.
+    """
+    taken = []
+    try:
+        with tarfile.open(path) as archive:
+            members = {entry.name: entry for entry in archive if entry.isfile() and "/" not in entry.name}
+            for name in sorted(entry.removesuffix(".onnx") for entry in members if entry.endswith(".onnx")):
+                manifest = json.loads(_content(archive, members[f"{name}.json"]))
+                data = _content(archive, members[f"{name}.onnx"])
+                if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+                    raise FetchError(name, f"{path} is damaged: its SHA-256 is not the one in its manifest")
+                card = Card.from_json(manifest["card"], name)
+                if card.name != name:
+                    raise FetchError(name, f"{path} holds the card of {card.name} under this name")
+                _store(card, data, manifest["source_sha256"])
+                taken.append(name)
+    except (OSError, tarfile.TarError, ValueError, KeyError) as error:
+        raise FetchError(str(path), f"is no bundle of models, or damaged ({error})") from error
+    return taken
+
+
+def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(entry)
+    return file.read() if file is not None else io.BytesIO().read()
+
+
+@contextlib.contextmanager
+def _lock(name: str, patience: float = 600.0) -> Iterator[None]:
+    """Hold a model's lock file; one whose process has died is taken over."""
+    folder().mkdir(parents=True, exist_ok=True)
+    path = folder() / f".{name}.lock"
+    until = time.monotonic() + patience
+    with path.open("a+") as file:
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > until:
+                raise Locked(
+                    f"another process has been getting {name} for {patience:.0f} s; remove {path} if it has died"
+                )
+            time.sleep(0.1)
+        yield
+
+
+def _try_lock(file: int) -> bool:
+    """Lock an open file without waiting; the system frees it when the process ends, however it ends."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
