@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mien.core.errors import UnreadablePicture
 from mien.core.faces import Faces
 from mien.core.picture import EXTENSIONS
 from mien.runtime.pipeline import Options, Pipeline, ready
-from mien.runtime.video import is_video
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 # Pictures that a worker takes at once: enough for full batches of faces, few enough to keep memory small.
 _CHUNK = 4
@@ -34,7 +30,6 @@ class Result:
         error: what is wrong with the picture; None when it was read.
         frame: number of the frame in its video, from 0; None for a picture.
         seconds: the frame's time stamp in its video; None for a picture.
-        track: for each face the number of its track in the video; None for a picture.
     """
 
     source: str
@@ -42,7 +37,6 @@ class Result:
     error: UnreadablePicture | None = None
     frame: int | None = None
     seconds: float | None = None
-    track: tuple[int, ...] | None = None
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[Path]:
@@ -93,51 +87,32 @@ def stream(
     At most two chunks a worker are under way: memory does not grow with the number of pictures.
 
     Args:
-        given: a folder, a path, or an iterable of paths, bytes, PIL images, arrays and `Picture`s; or a video's
-            path or a camera's number, whose frames are then the pictures.
+        given: a folder, a path, or an iterable of paths, bytes, PIL images, arrays and `Picture`s.
         options: what to do; `threads` is the number of workers (0: one for each core).
         pipeline: one to use instead of making it from `options`.
 
     Yields:
-        One result a picture, in order; a picture that cannot be read is a result with `error`. Results of a
-        video carry `frame`, `seconds` and `track`.
+        One result a picture, in order; a picture that cannot be read is a result with `error`.
     """
-    if is_video(given):
-        from mien.runtime.footage import analyze_video
-
-        yield from analyze_video(given, options, pipeline=pipeline)
-        return
     options = options or (pipeline.options if pipeline else Options())
+    workers = options.threads or available_cores()
     # Each worker computes on one thread: many pictures side by side use the cores better than one picture on
     # all.
     shared = pipeline or ready(replace(options, threads=1))
     iterator = iter(sources(given))
-    chunks = iter(lambda: list(islice(iterator, _CHUNK)), [])
-    for outcomes in ordered(shared.analyze_many, chunks, options.threads or available_cores()):
-        for outcome in outcomes:
-            yield result_of(outcome)
-
-
-def ordered(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Yield function(item) for each item, in order, computed by worker threads that stay a little ahead.
-
-    At most two items a worker are under way, however many there are; items are taken in the caller's thread.
-
-    Raises:
-        Exception: what the function raised for an item, in that item's turn; the rest is given up.
-    """
-    iterator = iter(items)
-    waiting: deque[Future[R]] = deque()
+    waiting: deque[tuple[list[Any], Future[list[Faces | UnreadablePicture]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="mien") as pool:
         try:
             while True:
-                for item in islice(iterator, 2 * workers - len(waiting)):
-                    waiting.append(pool.submit(function, item))
+                while len(waiting) < 2 * workers and (chunk := list(islice(iterator, _CHUNK))):
+                    waiting.append((chunk, pool.submit(shared.analyze_many, chunk)))
                 if not waiting:
                     return
-                yield waiting.popleft().result()
+                _, future = waiting.popleft()
+                for outcome in future.result():
+                    yield result_of(outcome)
         finally:
-            for future in waiting:
+            for _, future in waiting:
                 future.cancel()
 
 
