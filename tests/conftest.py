@@ -33,7 +33,7 @@ def astronaut() -> npt.NDArray[np.uint8]:
     """Return scikit-image's photo of Eileen Collins, (512, 512, 3) RGB: one face at about (170, 60, 290, 210)."""
     from skimage import data
 
-    picture: Any = data.astronaut()
+    picture: Any = data.astronaut()  # type: ignore[no-untyped-call]
     return np.asarray(picture, np.uint8)
 
 

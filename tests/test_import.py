@@ -32,5 +32,6 @@ def test_import_leaves_heavy_packages_alone(heavy: str) -> None:
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_light_floor_imports_with_torch_and_opencv_blocked(module: str) -> None:
-    code = f"import sys; sys.modules['torch'] = sys.modules['cv2'] = None; import {module}; print('onnxruntime' in sys.modules)"
+    blocked = "import sys; sys.modules['torch'] = sys.modules['cv2'] = None"
+    code = f"{blocked}; import {module}; print('onnxruntime' in sys.modules)"
     assert _python(code).strip() == "False"

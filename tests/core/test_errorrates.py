@@ -23,7 +23,8 @@ def test_wilson_interval_at_the_ends() -> None:
 @pytest.mark.parametrize("fmr", [0.5, 0.1, 0.01, 0.001, 0.0])
 def test_threshold_keeps_the_false_match_rate_and_is_the_lowest_that_does(fmr: float, kind: type) -> None:
     random = np.random.default_rng(3)
-    mated, other = random.normal(0.7, 0.1, 500).astype(kind), random.normal(0.2, 0.15, 3000).astype(kind)
+    mated: np.ndarray = random.normal(0.7, 0.1, 500).astype(kind)
+    other: np.ndarray = random.normal(0.2, 0.15, 3000).astype(kind)
     point = errorrates.at_fmr(mated, other, fmr)
     assert point.fmr == np.mean(other.astype(np.float64) >= point.threshold) <= fmr
     assert point.fnmr == np.mean(mated.astype(np.float64) < point.threshold)

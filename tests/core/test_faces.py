@@ -13,8 +13,8 @@ def made(count: int, source: str = "a.jpg", **more: object) -> Faces:
     corners = random.uniform(0, 50, (count, 2))
     return Faces(
         boxes=np.concatenate([corners, corners + 20], axis=1),
-        scores=random.uniform(0, 1, count),
-        landmarks=random.uniform(0, 50, (count, 5, 2)),
+        scores=random.uniform(0, 1, count).astype(np.float32),
+        landmarks=random.uniform(0, 50, (count, 5, 2)).astype(np.float32),
         picture_size=(100, 80),
         source=source,
         **more,  # type: ignore[arg-type]
@@ -38,7 +38,7 @@ def test_arrays_are_read_only_and_the_caller_s_stay_writeable() -> None:
 
 def test_unequal_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="scores has 3 rows for 2 faces"):
-        Faces(boxes=np.zeros((2, 4)), scores=np.zeros(3))
+        Faces(boxes=np.zeros((2, 4), np.float32), scores=np.zeros(3, np.float32))
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from mien.core import geometry
 from mien.core.picture import as_stored
 
 
-def slow_iou(a: np.ndarray, b: np.ndarray) -> float:  # type: ignore[type-arg]
+def slow_iou(a: np.ndarray, b: np.ndarray) -> float:
     width = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
     height = max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
     return float(width * height / union)
 
 
-def boxes(count: int, seed: int) -> np.ndarray:  # type: ignore[type-arg]
+def boxes(count: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     low = random.uniform(0, 60, (count, 2))
     return np.concatenate([low, low + random.uniform(5, 40, (count, 2))], axis=1)
@@ -71,7 +71,9 @@ def test_inverse_undoes() -> None:
 
 
 def test_depth_scales_with_the_map() -> None:
-    assert np.allclose(geometry.apply(np.array([[2.0, 0, 0], [0, 2.0, 0]]), [[1, 1, 3]]), [[2, 2, 6]])
+    assert np.allclose(
+        geometry.apply(np.array([[2.0, 0, 0], [0, 2.0, 0]]), np.array([[1, 1, 3]])), [[2, 2, 6]]
+    )
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
@@ -79,7 +81,7 @@ def test_quarter_turns_follow_the_pixels(turns: int) -> None:
     picture = np.zeros((7, 11))
     picture[2, 8] = 1
     y, x = (int(v[0]) for v in np.nonzero(np.rot90(picture, turns)))
-    assert np.allclose(geometry.rotate_quarter([8.5, 2.5], turns, (11, 7)), [x + 0.5, y + 0.5])
+    assert np.allclose(geometry.rotate_quarter(np.array([8.5, 2.5]), turns, (11, 7)), [x + 0.5, y + 0.5])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

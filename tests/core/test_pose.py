@@ -19,15 +19,15 @@ ANGLES = [
 ]
 
 
-def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:  # type: ignore[type-arg]
-    """Turn about the viewer's axes: first roll in the picture's plane, then pitch, then yaw, each by its sign's rule."""
+def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Turn about the viewer's axes: first roll, then pitch, then yaw, each by its sign's rule."""
     y, p, r = np.radians([yaw, pitch, roll])
     # towards the picture's right: the nose (0, 0, -1) moves to positive x
     about_y = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
     # looking up: the nose moves to negative y
     about_x = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
     about_z = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
-    return about_y @ about_x @ about_z
+    return np.asarray(about_y @ about_x @ about_z)
 
 
 @pytest.mark.parametrize("angles", ANGLES)

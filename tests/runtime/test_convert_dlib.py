@@ -10,10 +10,10 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
-from mien.runtime.assets import source_bytes
 from PIL import Image
 
 from mien.core.errors import ConversionError
+from mien.runtime.assets import source_bytes
 from mien.runtime.convert.dlib import convert_dlib
 
 Floats = npt.NDArray[np.float32]

@@ -243,7 +243,7 @@ class Faces:
         arrays["boxes"] = arrays["boxes"].reshape(-1, 4)
         width, height = data.get("picture_size", (0, 0))
         return cls(
-            **arrays,  # type: ignore[arg-type]
+            **arrays,
             picture_size=(int(width), int(height)),
             source=str(data.get("source", "")),
             makers=data.get("makers", {}),

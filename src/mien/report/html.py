@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -154,7 +155,7 @@ def _charts(faces: Sequence[Mapping[str, Any]]) -> str:
 def _histogram(title: str, values: Sequence[float], edges: Sequence[float]) -> str:
     if not values:
         return ""
-    counts = [sum(low <= v < high for v in values) for low, high in zip(edges, edges[1:], strict=False)]
+    counts = [sum(low <= v < high for v in values) for low, high in pairwise(edges)]
     most = max(counts) or 1
     bars = []
     for index, count in enumerate(counts):

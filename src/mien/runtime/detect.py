@@ -247,7 +247,7 @@ def _view(pixels: Pixels, window: Window, matrix: geometry.Matrix) -> Pixels:
     return view
 
 
-def _not_cut(boxes: np.ndarray, window: Window, width: int, height: int) -> np.ndarray:  # type: ignore[type-arg]
+def _not_cut(boxes: np.ndarray, window: Window, width: int, height: int) -> np.ndarray:
     """Tell which boxes do not touch a border of the tile, other than where the picture ends there."""
     near = 2.0 / window.zoom
     right, bottom = window.left + window.width / window.zoom, window.top + window.height / window.zoom

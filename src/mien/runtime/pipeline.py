@@ -203,7 +203,7 @@ class Pipeline:
     def _finish(self, item: _Work) -> Faces:
         values = {name: item.known[name] for name in self.fields}
         faces = Faces(
-            **values,  # type: ignore[arg-type]
+            **values,
             picture_size=(item.pixels.shape[1], item.pixels.shape[0]),
             source=item.picture.source,
             makers=self.makers,
