@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mien.core.errors import UnreadablePicture
 from mien.core.faces import Faces
 from mien.core.picture import EXTENSIONS
 from mien.runtime.pipeline import Options, Pipeline, ready
+from mien.runtime.video import is_video
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Pictures that a worker takes at once: enough for full batches of faces, few enough to keep memory small.
 _CHUNK = 4
@@ -30,6 +34,7 @@ class Result:
         error: what is wrong with the picture; None when it was read.
         frame: number of the frame in its video, from 0; None for a picture.
         seconds: the frame's time stamp in its video; None for a picture.
+        track: for each face the number of its track in the video; None for a picture.
     """
 
     source: str
@@ -37,6 +42,7 @@ class Result:
     error: UnreadablePicture | None = None
     frame: int | None = None
     seconds: float | None = None
+    track: tuple[int, ...] | None = None
 
 
 def walk(folder: str | os.PathLike[str]) -> Iterator[Path]:
@@ -87,32 +93,51 @@ def stream(
     At most two chunks a worker are under way: memory does not grow with the number of pictures.
 
     Args:
-        given: a folder, a path, or an iterable of paths, bytes, PIL images, arrays and `Picture`s.
+        given: a folder, a path, or an iterable of paths, bytes, PIL images, arrays and `Picture`s; or the
+            path of a video or the number of a camera, whose frames are then the pictures.
         options: what to do; `threads` is the number of workers (0: one for each core).
         pipeline: one to use instead of making it from `options`.
 
     Yields:
-        One result a picture, in order; a picture that cannot be read is a result with `error`.
+        One result a picture, in order; a picture that cannot be read is a result with `error`. Results of a
+        video carry `frame`, `seconds` and `track`.
     """
+    if is_video(given):
+        from mien.runtime.footage import analyze_video
+
+        yield from analyze_video(given, options, pipeline=pipeline)
+        return
     options = options or (pipeline.options if pipeline else Options())
-    workers = options.threads or available_cores()
     # Each worker computes on one thread: many pictures side by side use the cores better than one picture on
     # all.
     shared = pipeline or ready(replace(options, threads=1))
     iterator = iter(sources(given))
-    waiting: deque[tuple[list[Any], Future[list[Faces | UnreadablePicture]]]] = deque()
+    chunks = iter(lambda: list(islice(iterator, _CHUNK)), [])
+    for outcomes in ordered(shared.analyze_many, chunks, options.threads or available_cores()):
+        for outcome in outcomes:
+            yield result_of(outcome)
+
+
+def ordered(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Yield function(item) for each item, in order, computed by worker threads that stay a little ahead.
+
+    At most two items a worker are under way, however many there are; items are taken in the caller's thread.
+
+    Raises:
+        Exception: what the function raised for an item, in that item's turn; the rest is given up.
+    """
+    iterator = iter(items)
+    waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="mien") as pool:
         try:
             while True:
-                while len(waiting) < 2 * workers and (chunk := list(islice(iterator, _CHUNK))):
-                    waiting.append((chunk, pool.submit(shared.analyze_many, chunk)))
+                for item in islice(iterator, 2 * workers - len(waiting)):
+                    waiting.append(pool.submit(function, item))
                 if not waiting:
                     return
-                _, future = waiting.popleft()
-                for outcome in future.result():
-                    yield result_of(outcome)
+                yield waiting.popleft().result()
         finally:
-            for _, future in waiting:
+            for future in waiting:
                 future.cancel()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mien.core.errors import ConversionError
 from mien.core.fields import FIELDS
-from mien.runtime.convert import describers, detectors
+from mien.runtime.convert import describers, detectors, mediapipe
 from mien.runtime.convert.graph import read_model
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ def _standard(data: bytes) -> onnx.ModelProto:
     return model
 
 
+def _of_tflite(name: str, adapt: Callable[[onnx.ModelProto], onnx.ModelProto]) -> Adapter:
+    def adapter(data: bytes) -> onnx.ModelProto:
+        from mien.runtime.convert.tflite import convert_tflite
+
+        return adapt(convert_tflite(data, name))
+
+    return adapter
+
+
 def _dlib(data: bytes) -> onnx.ModelProto:
     from mien.runtime.convert.dlib import convert_dlib
 
@@ -60,6 +69,11 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
         "fer-mini-xception": _of_onnx("fer-mini-xception", describers.expression),
         "ferplus-vgg13": _of_onnx("ferplus-vgg13", describers.ferplus_vgg13),
         "dlib-resnet": _dlib,
+        "blazeface-back": _of_tflite("blazeface-back", mediapipe.blazeface_back),
+        "blazeface-short-range": _of_tflite("blazeface-short-range", mediapipe.blazeface_short_range),
+        "blazeface-full-range": _of_tflite("blazeface-full-range", mediapipe.blazeface_full_range),
+        "face-mesh": _of_tflite("face-mesh", mediapipe.face_mesh),
+        "iris": _of_tflite("iris", mediapipe.iris),
     }
 )
 """Every adapter by the name that cards and the asset table use."""
