@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,8 @@ class OperatingPoint:
 def at_threshold(mated: npt.NDArray[Any], other: npt.NDArray[Any], threshold: float) -> OperatingPoint:
     """Return the errors at a threshold.
 
-    Comparisons are taken as independent, which those that share a picture are not: the true intervals are
-    wider.
+    Comparisons are taken as independent, which those that share a person are not: `Comparisons.at` gives
+    the wider, true intervals.
 
     Args:
         mated: (m,) similarities of pictures of the same person.
@@ -101,3 +102,74 @@ def det_points(mated: npt.NDArray[Any], other: npt.NDArray[Any], most: int = 200
     misses = np.searchsorted(mated, every, side="left") / max(len(mated), 1)
     matches = 1 - np.searchsorted(other, every, side="left") / max(len(other), 1)
     return np.stack([every, matches, misses], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparisons:
+    """Similarities with who was compared: what honest intervals need.
+
+    Attributes:
+        similar: (n,) similarities.
+        first: (n,) number of the one person, from 0.
+        second: (n,) number of the other one.
+    """
+
+    similar: npt.NDArray[np.float64]
+    first: npt.NDArray[np.intp]
+    second: npt.NDArray[np.intp]
+
+    @property
+    def mated(self) -> npt.NDArray[np.float64]:
+        """Similarities of pictures of the same person."""
+        return np.asarray(self.similar[self.first == self.second])
+
+    @property
+    def other(self) -> npt.NDArray[np.float64]:
+        """Similarities of pictures of two persons."""
+        return np.asarray(self.similar[self.first != self.second])
+
+    def at(self, thresholds: Sequence[float], *, rounds: int = 400, seed: int = 0) -> list[OperatingPoint]:
+        """Return the errors at thresholds, with intervals that hold for other people than these.
+
+        People are drawn again with replacement (a bootstrap over the persons, both of a pair at once, as
+        Bolle et al., "Error analysis of pattern recognition systems - the subsets bootstrap", CVIU 2004): one
+        person who resembles everybody, or has many pictures, moves many comparisons together. The interval
+        given covers both the 2.5 to 97.5 % range of the rounds and Wilson's interval, so that zero errors
+        still have an upper bound.
+
+        Args:
+            thresholds: match at this similarity and above.
+            rounds: how often people are drawn.
+            seed: of the draws.
+        """
+        points = [at_threshold(self.mated, self.other, threshold) for threshold in thresholds]
+        people = int(max(self.first.max(initial=-1), self.second.max(initial=-1))) + 1
+        if not people or not points:
+            return points
+        apart = self.first != self.second
+        low, high = np.minimum(self.first, self.second), np.maximum(self.first, self.second)
+        pairs, place = np.unique(low[apart] * people + high[apart], return_inverse=True)
+        limits = np.asarray([point.threshold for point in points])
+        matches = np.stack([np.bincount(place, self.other >= t, len(pairs)) for t in limits])
+        misses = np.stack([np.bincount(low[~apart], self.mated < t, people) for t in limits])
+        tried_other = np.bincount(place, minlength=len(pairs)).astype(np.float64)
+        tried_mated = np.bincount(low[~apart], minlength=people).astype(np.float64)
+        random = np.random.default_rng(seed)
+        drawn = random.multinomial(people, np.full(people, 1 / people), rounds).astype(np.float64)
+        false_matches, false_misses = np.zeros((rounds, len(limits))), np.zeros((rounds, len(limits)))
+        for index, times in enumerate(drawn):
+            weights = times[pairs // people] * times[pairs % people]
+            false_matches[index] = matches @ weights / max(float(tried_other @ weights), 1.0)
+            false_misses[index] = misses @ times / max(float(tried_mated @ times), 1.0)
+        fmr = np.quantile(false_matches, (0.025, 0.975), axis=0)
+        fnmr = np.quantile(false_misses, (0.025, 0.975), axis=0)
+        return [
+            replace(
+                point,
+                fmr_low=min(point.fmr_low, float(fmr[0, i])),
+                fmr_high=max(point.fmr_high, float(fmr[1, i])),
+                fnmr_low=min(point.fnmr_low, float(fnmr[0, i])),
+                fnmr_high=max(point.fnmr_high, float(fnmr[1, i])),
+            )
+            for i, point in enumerate(points)
+        ]

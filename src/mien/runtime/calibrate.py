@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import errorrates
-from mien.core.errorrates import OperatingPoint
+from mien.core.errorrates import Comparisons, OperatingPoint
 from mien.core.errors import MienError
 from mien.core.fields import Floats
 from mien.runtime.pipeline import Pipeline
@@ -93,18 +92,19 @@ def calibrate(
         raise NothingToCalibrate(
             f"{folder}: needs a folder for each of at least two persons, with faces in them"
         )
-    mated, other = comparisons(np.stack(embeddings), people)
+    compared = comparisons(np.stack(embeddings), people)
+    mated, other = compared.mated, compared.other
     if not len(mated):
         raise NothingToCalibrate(f"{folder}: nobody has two usable pictures")
-    points = tuple((rate, errorrates.at_fmr(mated, other, rate)) for rate in rates if rate * len(other) >= 1)
+    shown = [rate for rate in rates if rate * len(other) >= 1]
+    limits = [errorrates.at_fmr(mated, other, rate).threshold for rate in shown]
+    points = tuple(zip(shown, compared.at(limits), strict=True))
     return Calibration(
         len(set(people)), len(people), tuple(left_out), mated, other, points, pipeline.makers["embeddings"]
     )
 
 
-def comparisons(
-    embeddings: Floats, people: list[str]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def comparisons(embeddings: Floats, people: list[str]) -> Comparisons:
     """Compare everybody with everybody.
 
     Args:
@@ -112,18 +112,21 @@ def comparisons(
         people: the n names.
 
     Returns:
-        The similarities of mated pairs and of the others; of the latter an even sample when there are too
-        many.
+        All comparisons of the same person; of those between persons an even sample when there are too many.
     """
-    names = np.asarray(people)
-    mated: list[npt.NDArray[np.float64]] = []
-    other: list[npt.NDArray[np.float64]] = []
-    total = len(names) * (len(names) - 1) // 2
+    _, numbers = np.unique(np.asarray(people), return_inverse=True)
+    total = len(numbers) * (len(numbers) - 1) // 2
     step = max(1, total // _MOST_OTHER)
-    for index in range(len(names) - 1):
-        similar = (embeddings[index + 1 :] @ embeddings[index]).astype(np.float64)
-        same = names[index + 1 :] == names[index]
-        mated.append(similar[same])
-        other.append(similar[~same][index % step :: step])
-    empty = np.zeros(0)
-    return np.concatenate([empty, *mated]), np.concatenate(list(itertools.chain([empty], other)))
+    parts: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]] = []
+    first: list[npt.NDArray[np.intp]] = []
+    for index in range(len(numbers) - 1):
+        rest = np.arange(index + 1, len(numbers))
+        same = numbers[rest] == numbers[index]
+        chosen = np.concatenate([rest[same], rest[~same][index % step :: step]])
+        parts.append(((embeddings[chosen] @ embeddings[index]).astype(np.float64), numbers[chosen]))
+        first.append(np.full(len(chosen), numbers[index]))
+    return Comparisons(
+        np.concatenate([similar for similar, _ in parts]),
+        np.concatenate(first),
+        np.concatenate([second for _, second in parts]),
+    )
