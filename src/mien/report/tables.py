@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any
 
 from mien.core import columns
 from mien.core.atomic import replacing, writing
-from mien.core.errors import MissingExtra, UnwritableOutput
+from mien.core.errors import MissingExtra, UnreadablePicture, UnwritableOutput
 from mien.runtime.stream import Result
 
 Row = dict[str, Any]
@@ -26,24 +26,68 @@ _GROUP = 2000
 def rows_of(result: Result) -> list[Row]:
     """Return the rows of one picture or frame: one a face; one with `face` None when there is none or it failed.
 
-    Rows are plain JSON values. Names whose bytes are no UTF-8 are escaped; floats that are no numbers become None.
+    Rows are plain JSON values. Names whose bytes are no UTF-8 are escaped; floats that are no numbers become
+    None. The rows of a frame also hold its number, its time stamp and each face's track.
     """
-    extra: Row = {}
-    if result.frame is not None:
-        extra = {"frame": result.frame, "seconds": result.seconds}
     source = result.error.path if result.error else result.source.encode("utf-8", "backslashreplace").decode()
     rows = columns.records(result.faces)
     if not rows:
         width, height = result.faces.picture_size
         rows = [{"source": source, "face": None, "picture_width": width, "picture_height": height}]
+    extra: list[Row] = [{} for _ in rows]
+    if result.frame is not None:
+        tracks = result.track or [None] * len(rows)
+        extra = [{"frame": result.frame, "seconds": result.seconds, "track": track} for track in tracks]
     error = result.error.reason if result.error else None
     return [
-        {key: _plain(value) for key, value in {**row, "source": source, **extra, "error": error}.items()}
-        for row in rows
+        {key: _plain(value) for key, value in {**row, "source": source, **more, "error": error}.items()}
+        for row, more in zip(rows, extra, strict=True)
     ]
 
 
+def results_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[Result]:
+    """Yield the results that rows came from, in order: the inverse of `rows_of`, `makers` left empty.
+
+    Args:
+        rows: of pictures or frames one after the other, each with its faces in order, as `rows_of`, a
+            journal or `read_rows` give them. One result is in memory at a time.
+
+    Raises:
+        ValueError: a row is no row of a face.
+    """
+    group: list[Mapping[str, Any]] = []
+    for row in rows:
+        if group and not _goes_on(group[-1], row):
+            yield _result_of(group)
+            group = []
+        group.append(row)
+    if group:
+        yield _result_of(group)
+
+
+def _goes_on(last: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    same = all(last.get(key) == row.get(key) for key in ("source", "frame"))
+    return same and None not in (last["face"], row["face"]) and int(row["face"]) > int(last["face"])
+
+
+def _result_of(rows: Sequence[Mapping[str, Any]]) -> Result:
+    first = rows[0]
+    source = str(first.get("source") or "")
+    frame, seconds = first.get("frame"), first.get("seconds")
+    tracks = tuple(int(row["track"]) for row in rows if row.get("track") is not None)
+    return Result(
+        source,
+        columns.from_records(rows),
+        UnreadablePicture(source, str(first["error"])) if first.get("error") else None,
+        None if frame is None else int(frame),
+        None if seconds is None else float(seconds),
+        None if frame is None else tracks,
+    )
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -112,7 +156,7 @@ def _columns(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], list[Ma
 def _arrow_type(pyarrow: Any, name: str, sample: Any) -> Any:
     if isinstance(sample, list):
         return pyarrow.list_(pyarrow.float32())
-    if name in ("face", "picture_width", "picture_height", "frame"):
+    if name in ("face", "picture_width", "picture_height", "frame", "track"):
         return pyarrow.int32()
     if name in ("source", "error") or isinstance(sample, str):
         return pyarrow.string()
@@ -126,7 +170,10 @@ WRITERS: Mapping[str, Callable[[str | os.PathLike[str], Iterable[Mapping[str, An
 
 
 def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
-    """Yield the rows of a table that `write_rows` wrote; a CSV's cells come back as text."""
+    """Yield the rows of a table that `write_rows` wrote, with the values that were written.
+
+    In a CSV numbers and lists are JSON; what is empty there comes back as None.
+    """
     ending = Path(path).suffix.lower()
     if ending == ".parquet":
         from pyarrow import parquet
@@ -136,6 +183,18 @@ def read_rows(path: str | os.PathLike[str]) -> Iterator[Row]:
         return
     with Path(path).open(encoding="utf-8", newline="") as file:
         if ending == ".csv":
-            yield from csv.DictReader(file)
+            for row in csv.DictReader(file):
+                yield {name: _from_cell(name, text) for name, text in row.items()}
         else:
             yield from map(json.loads, file)
+
+
+def _from_cell(name: str, text: str) -> Any:
+    if not text:
+        return None
+    if name in ("source", "error"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
