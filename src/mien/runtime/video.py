@@ -237,6 +237,10 @@ def _decode(container: Any, stream: Any, damage: _Damage) -> Iterator[tuple[Any,
     unordered = container.format.name == "avi"
     bad = 0
     for packet in _packets(container, stream, damage):
+        if packet.is_corrupt:
+            # Decoders patch what is missing with the frame before: a picture that was never there.
+            bad += 1
+            continue
         try:
             for frame in packet.decode():
                 stamp = frame.dts if unordered else frame.pts
