@@ -50,6 +50,23 @@ def angles(rotations: npt.NDArray[Any]) -> Floats:
     return np.asarray(np.degrees(np.stack([yaw, pitch, roll], axis=1)), np.float32)
 
 
+def rotations(pose: Floats) -> npt.NDArray[np.float64]:
+    """Turn yaw, pitch and roll into rotation matrices: the inverse of `angles`.
+
+    Args:
+        pose: (n, 3) degrees.
+
+    Returns:
+        (n, 3, 3), columns as in `angles`.
+    """
+    yaw, pitch, roll = np.radians(np.asarray(pose, np.float64)).T
+    back = np.stack([-np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], axis=1)
+    level = np.stack([np.cos(yaw), np.zeros_like(yaw), np.sin(yaw)], axis=1)
+    below = np.cross(back, level)
+    lateral = np.cos(roll)[:, None] * level + np.sin(roll)[:, None] * below
+    return np.stack([lateral, np.cross(back, lateral), back], axis=2)
+
+
 def from_mesh(mesh: Floats) -> Floats:
     """Return the pose of faces from their dense mesh.
 
