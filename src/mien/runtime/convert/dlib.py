@@ -31,12 +31,12 @@ from mien.runtime.convert.dlib_layers import (
     Tag,
     Window,
 )
+from mien.runtime.convert.graph import IR_VERSION
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 17
-IR_VERSION = 8
 
 _TWO_CONVOLUTIONS = (
     Slot(Kind.CONVOLUTION),

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OPSET = 18
 """Files older than this are raised to it, so that every node added here means one thing."""
 
+IR_VERSION = 8
+"""The file format of graphs made here: onnx would take its newest, which older onnxruntimes refuse."""
+
 _PREFIX = "file/"
 
 Dimension = int | str | None
@@ -87,7 +90,7 @@ class Graph:
         inputs = [value for value in copy.graph.input if value.name not in weights]
         del copy.graph.input[:]
         copy.graph.input.extend(inputs)
-        copy.ir_version = max(copy.ir_version, 8)
+        copy.ir_version = max(copy.ir_version, IR_VERSION)
         version = next((o.version for o in copy.opset_import if o.domain in ("", "ai.onnx")), 0)
         if version < OPSET:
             try:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core.errors import ConversionError
-from mien.runtime.convert.graph import OPSET, Attribute, Dimension, Graph
+from mien.runtime.convert.graph import IR_VERSION, OPSET, Attribute, Dimension, Graph
 from mien.runtime.convert.tflite_schema import Operator, Options, Tensor, read_tflite
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class _Converter:
         from onnx import helper
 
         empty = helper.make_model(
-            helper.make_graph([], "tflite", [], []), opset_imports=[helper.make_opsetid("", OPSET)]
+            helper.make_graph([], "tflite", [], []),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
         )
         self.tensors = tensors
         self.name = name
