@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import re
+import reprlib
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from mien.core.errors import CardError
+from mien.core.errors import CardError, printable
 
 T = TypeVar("T")
+
+_LARGEST = sys.float_info.max
+# Halves of pairs in UTF-16, which JSON can spell and UTF-8 cannot.
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def read(kind: type[T], value: Any, where: str) -> T:
@@ -24,7 +30,8 @@ def read(kind: type[T], value: Any, where: str) -> T:
         where: name of the place, for errors.
 
     Raises:
-        CardError: names the place and what is wrong: an unknown or missing key, a wrong type, NaN.
+        CardError: names the place and what is wrong: an unknown or missing key, a wrong type, a number that is
+            not finite, text that UTF-8 cannot hold.
     """
     if not isinstance(value, Mapping):
         raise CardError(where, f"must be an object, not {_said(value)}")
@@ -32,7 +39,7 @@ def read(kind: type[T], value: Any, where: str) -> T:
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(str(key) for key in value if key not in fields)
     if unknown:
-        raise CardError(where, f"unknown key {', '.join(unknown)}; known: {', '.join(fields)}")
+        raise CardError(where, f"unknown key {', '.join(map(_short, unknown))}; known: {', '.join(fields)}")
     arguments = {}
     for name, field in fields.items():
         if name in value:
@@ -69,16 +76,27 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return read(typing.cast(type[Any], hint), value, where)
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise CardError(where, f"must be a finite number, not {value}")
+        if not -_LARGEST <= value <= _LARGEST:  # false for NaN too
+            raise CardError(where, f"must be a finite number, not {_short(str(value))}")
         return float(value)
-    if hint in (str, bool) and isinstance(value, hint):
+    if hint is str and isinstance(value, str):
+        if _SURROGATES.search(value):
+            raise CardError(where, f"must be text that UTF-8 can hold, not {_said(value)}")
+        return value
+    if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        if not -(1 << 63) <= value < 1 << 63:
+            raise CardError(where, "must be a whole number of at most 64 bits")
         return value
     raise CardError(where, f"must be {getattr(hint, '__name__', hint)}, not {_said(value)}")
 
 
 def _said(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+    # Not `repr`, which goes as deep and gets as long as the value does.
+    return f"{type(value).__name__} {_short(reprlib.repr(value))}"
+
+
+def _short(text: str) -> str:
+    safe = printable(text)
+    return safe if len(safe) <= 60 else safe[:57] + "..."
