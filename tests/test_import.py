@@ -7,13 +7,9 @@ import sys
 
 import pytest
 
-LIGHT = (
-    "mien.core.faces",
-    "mien.core.picture",
-    "mien.runtime.pipeline",
-    "mien.runtime.stream",
-    "mien.cli.app",
-)
+import mien
+
+MOST_MILLISECONDS = 150
 
 
 def _python(code: str) -> str:
@@ -21,8 +17,8 @@ def _python(code: str) -> str:
 
 
 def test_import_takes_less_than_150_ms() -> None:
-    code = "import time; t = time.perf_counter(); import mien; print(time.perf_counter() - t)"
-    assert min(float(_python(code)) for _ in range(3)) < 0.15
+    code = "import time; t = time.perf_counter(); import mien; print(1000 * (time.perf_counter() - t))"
+    assert min(float(_python(code)) for _ in range(3)) < MOST_MILLISECONDS
 
 
 @pytest.mark.parametrize("heavy", ["onnxruntime", "onnx", "torch", "numpy"])
@@ -30,8 +26,23 @@ def test_import_leaves_heavy_packages_alone(heavy: str) -> None:
     assert _python(f"import sys, mien; print({heavy!r} in sys.modules)").strip() == "False"
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_light_floor_imports_with_torch_and_opencv_blocked(module: str) -> None:
-    blocked = "import sys; sys.modules['torch'] = sys.modules['cv2'] = None"
-    code = f"{blocked}; import {module}; print('onnxruntime' in sys.modules)"
-    assert _python(code).strip() == "False"
+def test_no_module_imports_a_heavy_package_before_it_is_needed() -> None:
+    code = """
+import importlib, pkgutil, sys, mien
+sys.modules["torch"] = sys.modules["cv2"] = None
+for module in pkgutil.walk_packages(mien.__path__, "mien."):
+    importlib.import_module(module.name)
+print(*({"av", "onnx", "onnxruntime", "pandas", "pyarrow", "ray", "scipy"} & set(sys.modules)))
+"""
+    assert _python(code).split() == []
+
+
+def test_every_door_opens() -> None:
+    for name in mien.__all__:
+        assert getattr(mien, name) is not None
+        assert name in dir(mien)
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'analyse'"):
+        mien.analyse  # noqa: B018
