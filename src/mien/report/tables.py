@@ -40,7 +40,7 @@ def rows_of(result: Result) -> list[Row]:
         extra = [{"frame": result.frame, "seconds": result.seconds, "track": track} for track in tracks]
     error = result.error.reason if result.error else None
     return [
-        {key: _plain(value) for key, value in {**row, "source": source, **more, "error": error}.items()}
+        {key: plain(value) for key, value in {**row, "source": source, **more, "error": error}.items()}
         for row, more in zip(rows, extra, strict=True)
     ]
 
@@ -85,9 +85,12 @@ def _result_of(rows: Sequence[Mapping[str, Any]]) -> Result:
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a JSON value without numbers that JSON lacks: NaN and infinities become None, however deep."""
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
