@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,13 @@ def test_scaling_touches_places_only() -> None:
     assert np.allclose(twice.boxes, 2 * faces.boxes)
     assert np.array_equal(twice.scores, faces.scores)
     assert twice.picture_size == (200, 160)
+
+
+def test_faces_travel_to_another_process_unchanged() -> None:
+    faces = made(2, label_names={"expression": ("happiness", "anger")}, makers={"boxes": "a 1"})
+    there = pickle.loads(pickle.dumps(faces))
+    assert there == faces
+    with pytest.raises(ValueError, match="read-only"):
+        there.boxes[0, 0] = 1
+    with pytest.raises(TypeError):
+        there.makers["boxes"] = "b"

@@ -123,3 +123,17 @@ class NoFace(MienError):
         super().__init__(f"{printable(path)}: {reason}")
         self.path = printable(path)
         self.reason = reason
+
+
+class WorkerFault(MienError):
+    """Another machine, or another process, that works for this one cannot do its part.
+
+    Attributes:
+        worker: its name.
+        reason: what is wrong there, and what to do.
+    """
+
+    def __init__(self, worker: str, reason: str) -> None:
+        super().__init__(f"on {worker}: {reason}")
+        self.worker = worker
+        self.reason = reason

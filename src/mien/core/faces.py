@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -177,6 +177,12 @@ class Faces:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Faces], tuple[dict[str, Any]]]:
+        """Travel to another process; the read-only mappings cannot travel themselves."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {"makers": dict(self.makers), "label_names": dict(self.label_names)}
+        return _remade, (values,)
+
     def __repr__(self) -> str:
         known = ", ".join(self.known())
         return f"Faces({len(self)} in {self.source or 'a picture'} of {self.picture_size}; {known})"
@@ -265,3 +271,7 @@ class Faces:
         from mien.core.drawing import draw
 
         return draw(picture, self)
+
+
+def _remade(values: dict[str, Any]) -> Faces:
+    return Faces(**values)
