@@ -48,6 +48,21 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Confirm:
+    """A second opinion on a detector's candidates, by whichever model here makes the field.
+
+    Attributes:
+        field: of one number a face, such as `presence`.
+        least: candidates with less are dropped.
+        sure: candidates of this detector score and more are kept whatever the second opinion, 0..1.
+    """
+
+    field: str
+    least: float
+    sure: float = 1.0
+
+
+@dataclass(frozen=True)
 class Detector:
     """How a detector's candidates become faces.
 
@@ -55,13 +70,16 @@ class Detector:
         score: candidates below this are dropped, 0..1.
         overlap: of two candidates with a larger IoU the weaker one is dropped, 0..1.
         smallest: height in input pixels of the smallest face it finds reliably; decides the pyramid.
-        largest: height of the largest one, as a fraction of the input's height.
+        largest: height of the largest one in input pixels, for detectors of any size; pictures that could hold
+            larger ones are looked at from further away, too. 0 means any.
+        confirm: what else has to say that a candidate is a face, where a model for it is installed.
     """
 
     score: float
     overlap: float = 0.4
     smallest: float = 20.0
-    largest: float = 1.0
+    largest: float = 0.0
+    confirm: Confirm | None = None
 
 
 @dataclass(frozen=True)
@@ -165,8 +183,19 @@ class Card:
         made = {output.field for output in self.makes}
         if self.detector and not {"boxes", "scores"} <= made:
             raise ValueError("a detector makes boxes and scores")
+        if self.detector:
+            self._check_detector(self.detector)
         if self.crop:
             self._check_crop(self.crop)
+
+    def _check_detector(self, detector: Detector) -> None:
+        if not 0 < detector.smallest <= 4096 or detector.largest < 0:
+            raise ValueError("detector.smallest must be in 0..4096 px and detector.largest 0 or more")
+        if not 0 <= detector.score <= 1 or not 0 <= detector.overlap <= 1:
+            raise ValueError("detector.score and detector.overlap must be in 0..1")
+        confirm = detector.confirm
+        if confirm and (confirm.field not in FIELDS or FIELDS[confirm.field].kind is not Kind.SCALAR):
+            raise ValueError(f"detector.confirm.field {confirm.field!r} must be a field of one number a face")
 
     def _check_crop(self, crop: Crop) -> None:
         if crop.kind == "template" and crop.template not in TEMPLATES:

@@ -37,13 +37,16 @@ def _areas(boxes: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(sides[..., 0] * sides[..., 1])
 
 
-def suppress(boxes: npt.NDArray[Any], scores: npt.NDArray[Any], *, threshold: float) -> npt.NDArray[np.intp]:
+def suppress(
+    boxes: npt.NDArray[Any], scores: npt.NDArray[Any], *, threshold: float, inside: float = 1.0
+) -> npt.NDArray[np.intp]:
     """Greedy non-maximum suppression.
 
     Args:
         boxes: (n, 4).
         scores: (n,).
         threshold: boxes that overlap a better one by more than this IoU are dropped, 0..1.
+        inside: so are boxes that share more than this part of the smaller one's area with a better one, 0..1.
 
     Returns:
         The indices kept, best score first.
@@ -54,7 +57,34 @@ def suppress(boxes: npt.NDArray[Any], scores: npt.NDArray[Any], *, threshold: fl
         best = order[0]
         kept.append(int(best))
         rest = order[1:]
-        order = rest[iou(boxes[best : best + 1], boxes[rest])[0] <= threshold]
+        similar = iou(boxes[best : best + 1], boxes[rest])[0] > threshold
+        if inside < 1:
+            similar |= overlap_of_smaller(boxes[best : best + 1], boxes[rest])[0] > inside
+        order = rest[~similar]
+    return np.asarray(kept, np.intp)
+
+
+def distinct(points: npt.NDArray[Any], scores: npt.NDArray[Any], *, nearest: float) -> npt.NDArray[np.intp]:
+    """Return which sets of points are not the same as a better one: suppression by shape instead of by box.
+
+    Args:
+        points: (n, k, 2 or 3), k >= 2.
+        scores: (n,).
+        nearest: sets are the same when corresponding points lie nearer than this on average, in units of the
+            larger set's spread (root mean square distance of its points from their mean).
+
+    Returns:
+        The indices kept, best score first.
+    """
+    flat = np.asarray(points, np.float64)[..., :2]
+    spread = np.sqrt(((flat - flat.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    kept: list[int] = []
+    while len(order):
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        gaps = np.linalg.norm(flat[rest] - flat[best], axis=2).mean(axis=1)
+        order = rest[gaps >= nearest * np.maximum(spread[rest], spread[best])]
     return np.asarray(kept, np.intp)
 
 

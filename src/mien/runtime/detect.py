@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from mien.core import crops, geometry
-from mien.core.fields import Floats
+from mien.core.fields import FIELDS, Floats, Kind
 from mien.core.picture import Pixels
+from mien.runtime.describe import Known
 from mien.runtime.model import Model
 
-# Neighbouring tiles share this part of their side, so that a face on the border of one lies whole in the
-# other.
+Confirmed = Callable[[Pixels, Known], Known]
+"""Takes what is known of a picture's candidates and returns what is known of those that are faces."""
+
+# Neighbouring tiles share this part of their side: a face on the border of one lies whole in the other.
 _SHARED = 0.3
 # A box that lies inside a better one by this much is a part of the same face.
 _INSIDE = 0.8
@@ -30,13 +33,14 @@ class Search:
             picture's size: a fiftieth of its longer side, at least 20.
         score: candidates below this are dropped, 0..1; None takes the card's.
         turns: when nothing is found in a picture that does not say how it is oriented, try it on its sides
-            and
-            upside down.
+            and upside down.
+        confirm: ask for the second opinion that the detector's card names, where a model here gives it.
     """
 
     smallest: float = 0.0
     score: float | None = None
     turns: bool = True
+    confirm: bool = True
 
     def smallest_in(self, width: int, height: int) -> float:
         """Return the height of the smallest face to look for in a picture of this size, px."""
@@ -50,74 +54,94 @@ class Found:
     Attributes:
         boxes: (n, 4).
         scores: (n,).
-        points: the detector's point fields, (n, k, 2) each.
+        values: the other fields known of them: the detector's points, and what a second opinion made.
         turned: quarter turns (counter-clockwise) of the picture at which they were found.
     """
 
     boxes: Floats
     scores: Floats
-    points: dict[str, Floats]
+    values: Known
     turned: int = 0
 
     def __len__(self) -> int:
         return len(self.boxes)
 
 
-def detect(detector: Model, pixels: Pixels, search: Search, *, may_turn: bool = True) -> Found:
+def detect(
+    detector: Model,
+    pixels: Pixels,
+    search: Search,
+    *,
+    may_turn: bool = True,
+    confirm: Confirmed | None = None,
+) -> Found:
     """Find the faces of a picture.
 
     The picture is looked at whole, and then in tiles of growing magnification until the smallest face wanted
-    is as
-    high as the detector needs. Where that finds nothing, the picture is looked at from further away (a face
-    that fills
-    it has no border, and detectors want one), and then in the other three quarter turns.
+    is as high as the detector needs. Where that finds nothing, the picture is looked at from further away (a
+    face that fills it has no border, and detectors want one), and then in the other three quarter turns.
 
     Args:
         detector: a model whose card has a `detector`.
         pixels: (H, W, 3) uint8.
         search: how hard to look.
         may_turn: whether quarter turns make sense (not for a picture whose orientation is known).
+        confirm: a second opinion; candidates that it leaves out count as not found.
 
     Returns:
         The faces, best score first.
     """
-    found = _upright(detector, pixels, search)
+    found = _upright(detector, pixels, search, confirm)
     if len(found) or not (search.turns and may_turn):
         return found
     height, width = pixels.shape[:2]
     tries = []
     for turns in (1, 3, 2):
         turned = np.ascontiguousarray(np.rot90(pixels, turns))
-        candidate = _upright(detector, turned, search)
+        candidate = _upright(detector, turned, search, confirm)
         if len(candidate):
             tries.append((float(candidate.scores.sum()), turns, candidate))
     if not tries:
         return found
     _, turns, best = max(tries, key=lambda item: item[0])
     size = (height, width) if turns % 2 else (width, height)
-    corners = best.boxes.reshape(-1, 2, 2)
-    back = geometry.rotate_quarter(corners, -turns, size)
-    boxes = np.concatenate([back.min(axis=1), back.max(axis=1)], axis=1).astype(np.float32)
-    points = {
-        name: geometry.rotate_quarter(value, -turns, size).astype(np.float32)
-        for name, value in best.points.items()
-    }
-    return Found(boxes, best.scores, points, turns)
+    corners = geometry.rotate_quarter(best.boxes.reshape(-1, 2, 2), -turns, size)
+    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
+    values = {name: _turned_back(name, value, turns, size) for name, value in best.values.items()}
+    return Found(boxes, best.scores, values, turns)
 
 
-def _upright(detector: Model, pixels: Pixels, search: Search) -> Found:
+def _turned_back(name: str, value: Floats, turns: int, size: tuple[int, int]) -> Floats:
+    """Return a field of a turned picture as that of the picture before its turn; depth stays."""
+    if FIELDS[name].kind is not Kind.POINTS:
+        return value
+    flat = geometry.rotate_quarter(value[..., :2], -turns, size)
+    return np.concatenate([flat, value[..., 2:]], axis=-1).astype(np.float32)
+
+
+def _upright(detector: Model, pixels: Pixels, search: Search, confirm: Confirmed | None) -> Found:
     settings = detector.card.detector
     assert settings is not None
     least = settings.score if search.score is None else search.score
     height, width = pixels.shape[:2]
-    parts = [
-        _look(detector, pixels, window, least)
-        for window in windows(detector, width, height, search.smallest_in(width, height))
-    ]
-    found = _merge(detector, parts)
+    smallest = search.smallest_in(width, height)
+    found = _faces(detector, pixels, windows(detector, width, height, smallest), least, confirm)
     if not len(found):
-        found = _merge(detector, [_look(detector, pixels, _further_away(detector, width, height), least)])
+        away = _further_away(detector, width, height)
+        found = _faces(detector, pixels, [away], least, confirm)
     return found
+
+
+def _faces(
+    detector: Model, pixels: Pixels, views: Iterable[Window], least: float, confirm: Confirmed | None
+) -> Found:
+    """Look through windows; return the confirmed faces, each once."""
+    found = _merge(detector, [_look(detector, pixels, window, least) for window in views])
+    if confirm is None or not len(found):
+        return found
+    known = confirm(pixels, {"boxes": found.boxes, "scores": found.scores, **found.values})
+    others = {name: value for name, value in known.items() if name not in ("boxes", "scores")}
+    return Found(known["boxes"], known["scores"], others)
 
 
 @dataclass(frozen=True)
@@ -177,7 +201,7 @@ def _levels(detector: Model, width: int, height: int, target: float) -> Iterator
         )
         yield Window(0, 0, zoom, wide, high, True)
         # Faces above this many detector pixels are looked for at half the zoom.
-        if card.detector.largest <= 1 or max(width, height) * zoom <= card.detector.largest * 1.2:
+        if not card.detector.largest or max(width, height) * zoom <= card.detector.largest * 1.2:
             return
         zoom /= 2.5
 
@@ -264,12 +288,10 @@ def _merge(detector: Model, parts: list[Found]) -> Found:
     boxes = np.concatenate([part.boxes for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     names = [name for name in detector.card.fields if name not in ("boxes", "scores")]
-    points = {name: np.concatenate([part.points[name] for part in parts]) for name in names}
+    values = {name: np.concatenate([part.values[name] for part in parts]) for name in names}
     finite = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     candidates = np.flatnonzero(finite)
-    kept = candidates[geometry.suppress(boxes[candidates], scores[candidates], threshold=settings.overlap)]
-    if len(kept) > 1:
-        inside = geometry.overlap_of_smaller(boxes[kept], boxes[kept]) > _INSIDE
-        better = np.tril(inside, k=-1)  # the kept ones are in order of their scores
-        kept = kept[~better.any(axis=1)]
-    return Found(boxes[kept], scores[kept], {name: value[kept] for name, value in points.items()})
+    kept = candidates[
+        geometry.suppress(boxes[candidates], scores[candidates], threshold=settings.overlap, inside=_INSIDE)
+    ]
+    return Found(boxes[kept], scores[kept], {name: value[kept] for name, value in values.items()})

@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from mien.core.card import Card, Confirm
 from mien.core.errors import UnknownField, UnreadablePicture
 from mien.core.faces import Faces
 from mien.core.fields import FIELDS, Kind
 from mien.core.picture import Limits, Picture, Pixels
 from mien.runtime import assets
-from mien.runtime.describe import Known, describe
+from mien.runtime.confirm import Confirmation
+from mien.runtime.describe import Known
 from mien.runtime.detect import Search, detect
 from mien.runtime.model import Model
-from mien.runtime.plan import ARITHMETIC, Arithmetic, Maker, plan
+from mien.runtime.plan import ARITHMETIC, Arithmetic, Maker, follow, plan
 
 # Pictures are decoded at no more than they need: this many pixels on the longer side show every face that is
 # looked for.
@@ -78,22 +80,41 @@ class Pipeline:
         extras = [entry.card for entry in others if not entry.default]
         makers: list[Maker] = [*(model.card for model in named), *defaults]
         wanted = self._wanted(makers, extras)
-        self._steps = plan(wanted, [*makers, *ARITHMETIC, *extras])
-        made = {field: step.maker for step in reversed(self._steps) for field in step.fields}
+        allowed = [*makers, *ARITHMETIC, *extras]
+        rule = self._rule(allowed)
+        self._steps = plan((*([rule.field] if rule else []), *wanted), allowed)
+        made = {field: step.by.maker for step in self._steps for field in step.fields}
         self.fields = tuple(name for name in FIELDS if name in wanted)
         self.makers: Mapping[str, str] = MappingProxyType({name: made[name] for name in self.fields})
         paths = {entry.card.name: str(entry.path) for entry in others}
         for step in self._steps:
-            if not isinstance(step, Arithmetic) and step.maker not in self._loaded:
-                name = step.maker.rsplit(" ", 1)[0]
-                self._loaded[step.maker] = Model.load(paths[name], threads=self.options.threads)
+            if not isinstance(step.by, Arithmetic) and step.by.maker not in self._loaded:
+                name = step.by.maker.rsplit(" ", 1)[0]
+                self._loaded[step.by.maker] = Model.load(paths[name], threads=self.options.threads)
         self._labels = {
             out.field: out.labels
             for model in reversed(list(self._loaded.values()))
             for out in model.card.makes
             if out.labels and out.field in self.fields and self.makers[out.field] == model.card.maker
         }
-        self._detector = self._loaded[self._steps[0].maker]
+        self._detector = self._loaded[self._steps[0].by.maker]
+        self._confirmation: Confirmation | None = None
+        if rule:
+            # The rule's field was planned first: what makes it are the first steps.
+            last = next(i for i, step in enumerate(self._steps) if rule.field in step.fields)
+            self._confirmation = Confirmation(rule, self._steps[1 : last + 1], self._loaded)
+
+    def _rule(self, allowed: Sequence[Maker]) -> Confirm | None:
+        """Return the second opinion that the detector's card asks for, if it is wanted and can be made here."""
+        detector = plan(("boxes",), allowed)[0].by
+        rule = detector.detector.confirm if isinstance(detector, Card) and detector.detector else None
+        if rule is None or not self.options.search.confirm:
+            return None
+        try:
+            plan((rule.field,), allowed)
+        except UnknownField:
+            return None
+        return rule
 
     def _named(self, name: str) -> Model:
         model = Model.load(name, threads=self.options.threads)
@@ -118,7 +139,7 @@ class Pipeline:
         Results of pipelines with the same contract may be mixed; threads and limits do not count.
         """
         facts: dict[str, Any] = {
-            "steps": [[step.maker, list(step.fields)] for step in self._steps],
+            "steps": [[step.by.maker, list(step.fields)] for step in self._steps],
             "fields": self.fields,
             "search": asdict(self.options.search),
             "mirror": self.options.mirror,
@@ -128,7 +149,7 @@ class Pipeline:
 
     def models(self) -> list[Model]:
         """Return the models it runs, in order."""
-        return [self._loaded[step.maker] for step in self._steps if not isinstance(step, Arithmetic)]
+        return [self._loaded[step.by.maker] for step in self._steps if not isinstance(step.by, Arithmetic)]
 
     def model_for(self, field: str) -> Model | None:
         """Return the model that makes a field, or None when it is computed or not made."""
@@ -177,28 +198,31 @@ class Pipeline:
 
     def _detect(self, index: int, source: Any, picture: Picture) -> _Work:
         pixels = picture.pixels
-        found = detect(self._detector, pixels, self.options.search, may_turn=not picture.tagged)
-        known: Known = {"boxes": found.boxes, "scores": found.scores, **found.points}
+        found = detect(
+            self._detector,
+            pixels,
+            self.options.search,
+            may_turn=not picture.tagged,
+            confirm=self._confirmation,
+        )
+        known: Known = {"boxes": found.boxes, "scores": found.scores, **found.values}
         if picture.scale < 0.999 and len(found) and len(self._steps) > 1:
             heights = found.boxes[:, 3] - found.boxes[:, 1]
             if float(heights.min()) < _FULL_DETAIL_BELOW:
                 # Small faces are worth a second decoding at full size; their boxes grow with the picture.
                 whole = Picture.read(source, limits=self.options.limits)
                 factor = np.float32(1 / picture.scale)
-                known = {name: value * factor if _spatial(name) else value for name, value in known.items()}
+                # What a second opinion made is made again from the picture at full size.
+                known = {
+                    name: known[name] * factor if _spatial(name) else known[name]
+                    for name in self._detector.card.fields
+                }
                 return _Work(index, whole, whole.pixels, known)
         return _Work(index, picture, pixels, known)
 
     def _describe(self, work: Sequence[_Work]) -> None:
-        for step in self._steps[1:]:
-            if isinstance(step, Arithmetic):
-                for item in work:
-                    item.known.update(_unless_known(step.compute(item.pixels, item.known), item.known))
-                continue
-            pictures = [(item.pixels, item.known) for item in work]
-            made = describe(self._loaded[step.maker], pictures, mirror=self.options.mirror)
-            for item, values in zip(work, made, strict=True):
-                item.known.update(_unless_known(values, item.known))
+        pictures = [(item.pixels, item.known) for item in work]
+        follow(self._steps[1:], self._loaded, pictures, mirror=self.options.mirror)
 
     def _finish(self, item: _Work) -> Faces:
         values = {name: item.known[name] for name in self.fields}
@@ -222,11 +246,6 @@ class _Work:
     picture: Picture
     pixels: Pixels
     known: Known
-
-
-def _unless_known(values: Known, known: Known) -> Known:
-    """Keep what an earlier, preferred maker made."""
-    return {name: value for name, value in values.items() if name not in known}
 
 
 def _spatial(name: str) -> bool:

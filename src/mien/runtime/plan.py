@@ -1,8 +1,8 @@
-"""Plans what to run: the pipeline is a makefile of fields, each made by a model or by arithmetic."""
+"""Plans what to run and runs it: a makefile of fields, each made by a model or by arithmetic."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,8 @@ from mien.core import pose, quality
 from mien.core.errors import UnknownField
 from mien.core.fields import Floats
 from mien.core.picture import Pixels
-from mien.runtime.describe import Known
+from mien.runtime.describe import Known, describe
+from mien.runtime.model import Model
 
 
 class Maker(Protocol):
@@ -78,11 +79,24 @@ ARITHMETIC = (
 """What can be computed without a model, in order of preference."""
 
 
-def plan(want: Sequence[str], makers: Sequence[Maker]) -> list[Maker]:
+@dataclass(frozen=True)
+class Step:
+    """One maker's turn.
+
+    Attributes:
+        by: the maker.
+        fields: what is taken from it; it may make more, which a preferred maker makes.
+    """
+
+    by: Maker
+    fields: tuple[str, ...]
+
+
+def plan(want: Sequence[str], makers: Sequence[Maker]) -> list[Step]:
     """Return the makers to run, in order, so that every wanted field is made, each maker once.
 
     Args:
-        want: names of fields.
+        want: names of fields; what the first one needs is made first.
         makers: all that may be used, preferred ones first. Of those that need nothing (detectors) only the
             first counts.
 
@@ -91,34 +105,61 @@ def plan(want: Sequence[str], makers: Sequence[Maker]) -> list[Maker]:
     """
     detectors = [maker for maker in makers if not maker.all_needs]
     allowed = [*detectors[:1], *(maker for maker in makers if maker.all_needs)]
-    steps: list[Maker] = []
-    made: set[str] = set()
+    order: list[Maker] = []
+    chosen: dict[str, Maker] = {}
 
     def resolve(field: str, trail: tuple[str, ...]) -> None:
-        if field in made:
+        if field in chosen:
             return
         reasons = []
         for maker in allowed:
-            if field not in maker.fields:
+            if field not in maker.fields or set(maker.all_needs) & {field, *trail}:
                 continue
-            if set(maker.all_needs) & {field, *trail}:
-                continue
-            before = (list(steps), set(made))
+            before = (list(order), dict(chosen))
             try:
                 for need in maker.all_needs:
                     resolve(need, (*trail, field))
             except UnknownField as error:
-                steps[:], made_before = before
-                made.clear()
-                made.update(made_before)
+                order[:], restored = before
+                chosen.clear()
+                chosen.update(restored)
                 reasons.append(f"{maker.maker} needs {error.field!r}")
                 continue
-            if maker not in steps:
-                steps.append(maker)
-                made.update(maker.fields)
+            if maker not in order:
+                order.append(maker)
+            chosen[field] = maker
             return
         raise UnknownField(field, "; ".join(reasons) or "no model here makes it (see `mien models`)")
 
     for field in want:
         resolve(field, ())
-    return steps
+    return [Step(maker, tuple(name for name, by in chosen.items() if by is maker)) for maker in order]
+
+
+def follow(
+    steps: Sequence[Step],
+    models: Mapping[str, Model],
+    pictures: Sequence[tuple[Pixels, Known]],
+    *,
+    mirror: bool = False,
+) -> None:
+    """Run steps of a plan on the faces of several pictures.
+
+    A picture that has all fields of a step already is left out of it.
+
+    Args:
+        steps: what to run, in order; none of them a detector.
+        models: the steps' models by `maker`.
+        pictures: each one's pixels and what is known of its faces, which grows.
+        mirror: add the mirrored face's embedding to each embedding.
+    """
+    for step in steps:
+        lacking = [picture for picture in pictures if not set(step.fields) <= picture[1].keys()]
+        if not lacking:
+            continue
+        if isinstance(step.by, Arithmetic):
+            made = [step.by.compute(pixels, known) for pixels, known in lacking]
+        else:
+            made = describe(models[step.by.maker], lacking, mirror=mirror)
+        for (_, known), values in zip(lacking, made, strict=True):
+            known.update({name: values[name] for name in step.fields})

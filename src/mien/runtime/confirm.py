@@ -1,0 +1,56 @@
+"""Confirms a detector's candidates by what another model says of them, and drops second boxes of one face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mien.core import geometry
+from mien.core.card import Confirm
+from mien.core.picture import Pixels
+from mien.runtime.describe import Known
+from mien.runtime.model import Model
+from mien.runtime.plan import Step, follow
+
+# Two boxes on one face lead a landmark model to the same points, up to a few hundredths of their spread; the
+# nearest that two faces come, cheek to cheek, is above 1.
+_SAME_FACE = 0.4
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The second opinion of a pipeline.
+
+    Attributes:
+        rule: what the detector's card asks for.
+        steps: what makes the rule's field out of the detector's fields, in order.
+        models: the steps' models by `maker`.
+    """
+
+    rule: Confirm
+    steps: Sequence[Step]
+    models: Mapping[str, Model]
+
+    def __call__(self, pixels: Pixels, known: Known) -> Known:
+        """Return what is known of the candidates that are faces, each face once.
+
+        Args:
+            pixels: (H, W, 3) uint8.
+            known: the detector's fields of n candidates, in px of `pixels`.
+
+        Returns:
+            The same fields and those of the steps, for the k candidates that pass, best score first.
+        """
+        known = dict(known)
+        follow(self.steps, self.models, [(pixels, known)])
+        sure = known["scores"] >= self.rule.sure
+        passed = np.flatnonzero(sure | (known[self.rule.field] >= self.rule.least))
+        scores = known["scores"][passed]
+        points = next((known[name] for name in ("landmarks", "keypoints") if name in known), None)
+        if points is None:
+            kept = passed[np.argsort(-scores, kind="stable")]
+        else:
+            kept = passed[geometry.distinct(points[passed], scores, nearest=_SAME_FACE)]
+        return {name: value[kept] for name, value in known.items()}
