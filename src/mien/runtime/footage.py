@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,18 +10,19 @@ from dataclasses import replace
 from mien.core.errors import UnreadablePicture
 from mien.core.faces import Faces
 from mien.core.picture import Picture
-from mien.runtime.pipeline import Options, Pipeline, ready
-from mien.runtime.stream import Result, available_cores, ordered
+from mien.runtime.pipeline import Options, Pipeline
+from mien.runtime.stream import CHUNK, Result, available_cores, chunked, ordered, prepared, result_of
 from mien.runtime.tracks import Tracker
 from mien.runtime.video import Frame, frames, name_of
 
 Recall = Callable[[int], Faces | None]
 """Gives the faces of a frame that an earlier run finished, by the frame's number; None when it did not."""
 
-# Frames that a worker takes at once: at most so many, and no more pixels than these unless it is one frame.
-_CHUNK, _CHUNK_PIXELS = 4, 4_000_000
+# A worker takes no more pixels at once than these, unless it is one frame.
+_CHUNK_PIXELS = 4_000_000
 
-Outcome = tuple[Frame, Faces | UnreadablePicture] | UnreadablePicture
+# A frame with its faces; or no frame, and why a video ended early.
+Outcome = tuple[Frame | None, Faces | UnreadablePicture]
 
 
 def analyze_video(
@@ -68,29 +70,26 @@ def watch(
     Yields:
         As `analyze_video`, each with its frame; None beside an error of the video.
     """
-    options = options or (pipeline.options if pipeline else Options())
-    shared = pipeline or ready(replace(options, threads=1))
+    options, shared = prepared(options, pipeline)
     tracker = tracker or tracker_for(shared)
     name = name_of(source)
-    # From a camera each frame is wanted at once.
-    most = 1 if isinstance(source, int) else _CHUNK
+    live = isinstance(source, int)
+
+    def full(chunk: list[Frame | UnreadablePicture]) -> bool:
+        pixels = sum(item.pixels.size // 3 for item in chunk if isinstance(item, Frame))
+        return live or len(chunk) >= CHUNK or pixels >= _CHUNK_PIXELS
 
     def work(chunk: list[Frame | UnreadablePicture]) -> list[Outcome]:
         return _analyze(shared, name, chunk, recall)
 
-    chunks = _chunks(_ended(frames(source, every=every, limits=options.limits)), most)
-    for outcomes in ordered(work, chunks, options.threads or available_cores()):
-        for outcome in outcomes:
-            if isinstance(outcome, UnreadablePicture):
-                yield None, Result(outcome.path, Faces.empty(source=name), outcome)
-                continue
-            frame, faces = outcome
-            if isinstance(faces, UnreadablePicture):
-                nothing = Faces.empty((frame.pixels.shape[1], frame.pixels.shape[0]), name)
-                yield frame, Result(name, nothing, faces, frame.index, frame.seconds, ())
-                continue
-            track = tracker.update(frame.index, frame.seconds, faces)
-            yield frame, Result(name, faces, None, frame.index, frame.seconds, track)
+    chunks = chunked(_ended(frames(source, every=every, limits=options.limits)), full)
+    for outcomes in ordered(work, chunks, options.threads or available_cores(), live=live):
+        for frame, outcome in outcomes:
+            result = result_of(outcome)
+            if frame is not None:
+                track = tracker.update(frame.index, frame.seconds, result.faces)
+                result = replace(result, frame=frame.index, seconds=frame.seconds, track=track)
+            yield frame, result
 
 
 def tracker_for(pipeline: Pipeline) -> Tracker:
@@ -108,37 +107,24 @@ def _ended(source: Iterator[Frame]) -> Iterator[Frame | UnreadablePicture]:
         yield error
 
 
-def _chunks(
-    items: Iterator[Frame | UnreadablePicture], most: int
-) -> Iterator[list[Frame | UnreadablePicture]]:
-    chunk: list[Frame | UnreadablePicture] = []
-    pixels = 0
-    for item in items:
-        chunk.append(item)
-        pixels += item.pixels.size // 3 if isinstance(item, Frame) else 0
-        if len(chunk) >= most or pixels >= _CHUNK_PIXELS:
-            yield chunk
-            chunk, pixels = [], 0
-    if chunk:
-        yield chunk
-
-
 def _analyze(
     pipeline: Pipeline, name: str, chunk: list[Frame | UnreadablePicture], recall: Recall | None
 ) -> list[Outcome]:
-    known = {item.index: recall(item.index) for item in chunk if isinstance(item, Frame)} if recall else {}
-    todo = [item for item in chunk if isinstance(item, Frame) and known.get(item.index) is None]
+    todo = []
+    outcomes: list[Outcome] = []
+    for item in chunk:
+        if isinstance(item, UnreadablePicture):
+            outcomes.append((None, item))
+            continue
+        faces = recall(item.index) if recall else None
+        if faces is None:
+            todo.append(item)
+        else:
+            outcomes.append((item, faces))
     # A video says how it is to be turned (or is upright): empty frames need no search in four rotations.
     pictures = [
         Picture(frame.pixels, name, (frame.pixels.shape[1], frame.pixels.shape[0]), tagged=True)
         for frame in todo
     ]
-    made = iter(pipeline.analyze_many(pictures))
-    outcomes: list[Outcome] = []
-    for item in chunk:
-        if isinstance(item, UnreadablePicture):
-            outcomes.append(item)
-        else:
-            faces = known.get(item.index)
-            outcomes.append((item, next(made) if faces is None else faces))
-    return outcomes
+    outcomes += zip(todo, pipeline.analyze_many(pictures), strict=True)
+    return sorted(outcomes, key=lambda outcome: outcome[0].index if outcome[0] else math.inf)
