@@ -54,8 +54,9 @@ def test_good_pictures_read_as_their_colour(kind: str, tmp_path: Path) -> None:
     assert picture.size == (40, 30)
 
 
-def test_frames_are_counted_and_the_first_is_read(tmp_path: Path) -> None:
-    assert Picture.read(GOOD["animated"](tmp_path)).frames == 2
+def test_an_animation_is_known_as_one_and_its_first_frame_is_read(tmp_path: Path) -> None:
+    assert Picture.read(GOOD["animated"](tmp_path)).animated
+    assert not Picture.read(GOOD["gif"](tmp_path)).animated
 
 
 def test_sixteen_bit_grey_keeps_its_brightness(tmp_path: Path) -> None:

@@ -71,3 +71,39 @@ def test_a_full_disk_is_one_clear_error_and_keeps_what_was_written(
                 journal.add(paths[2], [{}], (0, 0))
     with Journal(tmp_path / "o.csv", "a") as journal:
         assert len(journal) == 2
+
+
+def test_a_picture_that_could_not_be_read_is_tried_again(tmp_path: Path) -> None:
+    paths = pictures(tmp_path)
+    with Journal(tmp_path / "o.csv", "a") as journal:
+        journal.add(paths[0], [{"face": None, "error": "permission denied"}], fingerprint(paths[0]))
+        assert not journal.has(paths[0])
+    with Journal(tmp_path / "o.csv", "a") as journal:
+        assert not journal.has(paths[0])
+        assert journal.failed(iter(paths)) == 1
+        journal.add(paths[0], [{"face": 0, "error": None}], fingerprint(paths[0]))
+        assert journal.has(paths[0])
+    with Journal(tmp_path / "o.csv", "a") as journal:
+        assert journal.has(paths[0])
+        assert list(journal.rows(iter(paths))) == [{"face": 0, "error": None}]
+
+
+def test_names_that_print_alike_stay_two(tmp_path: Path) -> None:
+    paths = [
+        tmp_path / "a\nb.jpg",
+        tmp_path / r"a\nb.jpg",
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")),
+    ]
+    for path in paths:
+        path.write_bytes(b"x")
+    filled(tmp_path / "o.csv", paths)
+    with Journal(tmp_path / "o.csv", "a") as journal:
+        assert len(journal) == 3
+        assert [row["face"] for row in journal.rows(iter(paths))] == [0, 1, 2]
+
+
+def test_one_process_at_a_time_holds_a_journal(tmp_path: Path) -> None:
+    with Journal(tmp_path / "o.csv", "a"):
+        with pytest.raises(UnwritableOutput, match="another process"):
+            Journal(tmp_path / "o.csv", "a")
+    Journal(tmp_path / "o.csv", "a").close()

@@ -1,9 +1,11 @@
-"""Writing files so that they are complete or absent."""
+"""Writing files so that they are complete or absent, and by one process at a time."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,20 +48,79 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     temporary: Path | None = None
+    lock: int | None = None
     try:
+        if target.is_dir():
+            raise UnwritableOutput(target, "a folder has this name")
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".mien-", suffix=target.suffix, dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary, lock = _temporary(target)
         # mkstemp makes private files; the result should be as readable as any other new file
         temporary.chmod(0o666 & ~_umask())
         yield temporary
         temporary.replace(target)
+        temporary = None  # from here on the name may be another writer's
     except OSError as error:
         raise UnwritableOutput(target, error.strerror or str(error)) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _temporary(target: Path) -> tuple[Path, int | None]:
+    """Make an empty file beside the target; with the lock that the writer holds on it, if any.
+
+    Its name follows from the target's, so that what a killed process left behind is used up by the next one
+    instead of lying there for ever. Only when another writer is at it, the name is a new one.
+    """
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    usual = target.with_name(f".mien-{digest}{target.suffix}")
+    lock = _locked(usual) if sys.platform != "win32" else None
+    if lock is not None:
+        return usual, lock
+    handle, name = tempfile.mkstemp(prefix=".mien-", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    return Path(name), None
+
+
+def _locked(path: Path) -> int | None:
+    """Make or take over a file of ours and lock it; None when that cannot be."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return None
+    status = os.fstat(file)
+    with contextlib.suppress(OSError):
+        # A writer that held the lock before us may have moved its file away: then the name means another one.
+        if status.st_uid == os.geteuid() and try_lock(file) and os.path.samestat(status, path.lstat()):
+            os.ftruncate(file, 0)
+            return file
+    os.close(file)
+    return None
+
+
+def try_lock(file: int) -> bool:
+    """Lock an open file without waiting; the system frees it when the process ends, however it ends.
+
+    Returns:
+        Whether it is locked; False when another process, or another opening in this one, holds it.
+
+    Raises:
+        OSError: the disk knows no locks.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def _umask() -> int:

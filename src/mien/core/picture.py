@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile
 
-from mien.core.errors import UnreadablePicture
+from mien.core.errors import UnreadablePicture, printable
 
 Pixels = npt.NDArray[np.uint8]
 PictureLike = "Picture | str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]"
@@ -42,6 +42,10 @@ EXTENSIONS = frozenset(
     ]
 )
 """Endings of file names taken as pictures when a folder is walked; a named file is read whatever its name."""
+
+# What a file's bytes are tried as. Pillow knows many more formats, but some of them start other programs
+# (PostScript runs Ghostscript), and some have no mark by which noise could be told from a picture.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "ICO")
 
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1"}
 
@@ -80,7 +84,7 @@ class Picture:
         size: (width, height) of the upright picture at full size, in pixels.
         orientation: the EXIF orientation as stored, 1..8; 1 when the file does not say.
         tagged: whether the file said how it is oriented.
-        frames: number of frames in the file; the first is read.
+        animated: whether the file holds more frames or pages than the first, which is the one read.
     """
 
     pixels: Pixels
@@ -88,7 +92,7 @@ class Picture:
     size: tuple[int, int]
     orientation: int = 1
     tagged: bool = False
-    frames: int = 1
+    animated: bool = False
 
     @property
     def scale(self) -> float:
@@ -105,13 +109,14 @@ class Picture:
     def read(cls, source: Any, *, least_side: int | None = None, limits: Limits | None = None) -> Picture:
         """Read a picture from a path, bytes, a PIL image, an RGB array or a `Picture` (returned as it is).
 
-        JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF and what else Pillow reads; HEIC with `mien[heic]`. CMYK,
-        16-bit, grey,
-        palette and transparent pictures become RGB (transparency over white); of an animation the first frame
-        is read.
+        JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF, JPEG 2000, PPM and ICO; HEIC with `mien[heic]`. CMYK, 16-bit,
+        grey, palette and transparent pictures become RGB (transparency over white); of an animation the first
+        frame is read.
 
         Args:
             source: the picture. An array is (H, W), (H, W, 3) or (H, W, 4): uint8, uint16 or floats in 0..1.
+                Anything else with `read_bytes()` is read through that: a `zipfile.Path`, a row of a Parquet
+                file.
             least_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its longer side stays
                 at
                 least this many pixels; None decodes everything at full size.
@@ -128,18 +133,12 @@ class Picture:
         if isinstance(source, Image.Image):
             return _guarded("<image>", lambda: _from_image(source, "<image>", None, limits))
         if isinstance(source, (bytes, bytearray, memoryview)):
-            data = bytes(source)
-            if len(data) > limits.bytes:
-                raise UnreadablePicture(
-                    "<bytes>", f"{len(data)} bytes, more than the limit of {limits.bytes}"
-                )
-            if not data:
-                raise UnreadablePicture("<bytes>", "no bytes")
-            return _guarded(
-                "<bytes>", lambda: _open(io.BytesIO(data), data[:16], "<bytes>", least_side, limits)
-            )
+            return _from_bytes(bytes(source), "<bytes>", least_side, limits)
         if isinstance(source, (str, os.PathLike)):
             return _from_path(os.fspath(source), least_side, limits)
+        if hasattr(source, "read_bytes"):
+            name = printable(str(source))
+            return _guarded(name, lambda: _from_bytes(source.read_bytes(), name, least_side, limits))
         raise UnreadablePicture(
             f"<{type(source).__name__}>", "not a path, bytes, PIL image, array or Picture"
         )
@@ -230,36 +229,66 @@ def _from_path(path: str, least_side: int | None, limits: Limits) -> Picture:
     return _guarded(path, read)
 
 
+def _from_bytes(data: bytes, name: str, least_side: int | None, limits: Limits) -> Picture:
+    if len(data) > limits.bytes:
+        raise UnreadablePicture(name, f"{len(data)} bytes, more than the limit of {limits.bytes}")
+    if not data:
+        raise UnreadablePicture(name, "no bytes")
+    return _guarded(name, lambda: _open(io.BytesIO(data), data[:16], name, least_side, limits))
+
+
 def _open(file: Any, head: bytes, name: str, least_side: int | None, limits: Limits) -> Picture:
+    formats: tuple[str, ...] = _FORMATS
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         try:
             import pillow_heif
         except ImportError as error:
             raise UnreadablePicture(name, "HEIC pictures need: pip install 'mien[heic]'") from error
         pillow_heif.register_heif_opener()
-    with Image.open(file) as image:
+        formats = (*formats, "HEIF")
+    with Image.open(file, formats=formats) as image:
         return _from_image(image, name, least_side, limits)
 
 
 def _from_image(image: Image.Image, name: str, least_side: int | None, limits: Limits) -> Picture:
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise UnreadablePicture(name, f"no pixels ({width} x {height})")
-    if width * height > limits.pixels:
-        raise UnreadablePicture(name, f"{width} x {height} pixels, more than the limit of {limits.pixels}")
+    _check_size(image, name, limits)
     orientation, tagged = _orientation(image)
-    frames = int(getattr(image, "n_frames", 1)) if isinstance(image, ImageFile.ImageFile) else 1
-    if least_side is not None and image.format == "JPEG" and isinstance(image, ImageFile.ImageFile):
+    animated = _animated(image)
+    width, height = image.size
+    # What phones call JPEG is often MPO: a JPEG with a second one (depth, brightness) behind it.
+    if least_side is not None and image.format in ("JPEG", "MPO") and isinstance(image, ImageFile.ImageFile):
         longest = max(width, height)
         image.draft(None, (max(1, width * least_side // longest), max(1, height * least_side // longest)))
-    image.load()
+        image.load()
+    else:
+        image.load()
+        # Only now are some (ICO) as large as they are.
+        _check_size(image, name, limits)
+        width, height = image.size
     rgb = _rgb(image)
     turn = _UPRIGHT.get(orientation)
     if turn is not None:
         rgb = rgb.transpose(turn)
     pixels = np.asarray(rgb)
     size = (height, width) if orientation >= 5 else (width, height)
-    return Picture(pixels, name, size, orientation, tagged, frames)
+    return Picture(pixels, name, size, orientation, tagged, animated)
+
+
+def _check_size(image: Image.Image, name: str, limits: Limits) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise UnreadablePicture(name, f"no pixels ({width} x {height})")
+    if width * height > limits.pixels:
+        raise UnreadablePicture(name, f"{width} x {height} pixels, more than the limit of {limits.pixels}")
+
+
+def _animated(image: Image.Image) -> bool:
+    # Not `n_frames`: to count them Pillow reads them all, for an hour if somebody wishes.
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a broken second frame must not lose the first
+        image.seek(0)
+        return False
 
 
 def _orientation(image: Image.Image) -> tuple[int, bool]:
@@ -280,8 +309,9 @@ def _rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         over = image.convert("RGBA")
-        white = Image.new("RGBA", over.size, "white")
-        return Image.alpha_composite(white, over).convert("RGB")
+        base = Image.new("RGB", over.size, "white")
+        base.paste(over, mask=over)
+        return base
     return image.convert("RGB")
 
 
@@ -291,17 +321,20 @@ def _to_bytes(values: npt.NDArray[Any]) -> Pixels:
         return values
     if values.dtype == np.uint16:
         return (values >> 8).astype(np.uint8)
-    numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    # float32 and in place: the largest pictures allowed would take 4 GB otherwise.
+    numbers = np.nan_to_num(values.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(numbers.min(initial=0)), float(numbers.max(initial=0))
     if low >= 0 and high <= 1 and values.dtype.kind == "f":
-        top = 1.0
+        low, top = 0.0, 1.0
     elif low >= 0 and high <= 255:
-        top = 255.0
+        low, top = 0.0, 255.0
     elif low >= 0 and high <= 65535 and values.dtype.kind in "iu":
-        top = 65535.0
+        low, top = 0.0, 65535.0
     else:
-        numbers, top = numbers - low, max(high - low, 1e-9)
-    return np.clip(np.rint(numbers * (255.0 / top)), 0, 255).astype(np.uint8)
+        top = max(high - low, 1e-9)
+    numbers *= 255.0 / top
+    numbers -= low * (255.0 / top)
+    return np.clip(np.rint(numbers, out=numbers), 0, 255, out=numbers).astype(np.uint8)
 
 
 def _from_array(values: npt.NDArray[Any]) -> Picture:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import mien
-from mien.core.atomic import writing
+from mien.core.atomic import try_lock, writing
 from mien.core.card import CARD_KEY, Card
 from mien.core.errors import CardError, DamagedModel, FetchError, MienError, ModelMissing
 from mien.runtime import sources
@@ -334,31 +334,16 @@ def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
 
 @contextlib.contextmanager
 def _lock(name: str, patience: float = 600.0) -> Iterator[None]:
-    """Hold a model's lock file; one whose process has died is taken over."""
+    """Hold a model's lock file, which a process that dies lets go."""
     folder().mkdir(parents=True, exist_ok=True)
     path = folder() / f".{name}.lock"
     until = time.monotonic() + patience
     with path.open("a+") as file:
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > until:
-                raise Locked(
-                    f"another process has been getting {name} for {patience:.0f} s; remove {path} if it has died"
-                )
-            time.sleep(0.1)
+        with contextlib.suppress(OSError):  # some network disks have no locks; work goes on without
+            while not try_lock(file.fileno()):
+                if time.monotonic() > until:
+                    raise Locked(
+                        f"another process has been getting {name} for {patience:.0f} s; wait, or end it"
+                    )
+                time.sleep(0.1)
         yield
-
-
-def _try_lock(file: int) -> bool:
-    """Lock an open file without waiting; the system frees it when the process ends, however it ends."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
