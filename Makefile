@@ -4,36 +4,44 @@ PHOTOS ?=
 REPORT ?= demo-report
 VENV := .venv
 BIN := $(VENV)/bin
+# Handed on by the environment, so that spaces and quotes in paths need no care.
+export PHOTOS REPORT
 
 .PHONY: demo test check docs clean
 
-$(VENV)/.demo: pyproject.toml
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'mien needs Python 3.11 or later: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[demo]'
 	touch $@
 
-$(VENV)/.test: pyproject.toml $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet -e '.[test]'
+$(VENV)/.demo: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	touch $@
 
+$(VENV)/.test: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+# PHOTOS=path takes your own photos, REPORT=folder another place for the report.
 demo: $(VENV)/.demo
 	$(BIN)/mien models get --all
-	$(BIN)/python -m mien.cli.demo "$(REPORT)" $(if $(PHOTOS),"$(PHOTOS)")
+	$(BIN)/python -m mien.cli.demo "$$REPORT" $${PHOTOS:+"$$PHOTOS"}
 
 test: $(VENV)/.test
 	$(BIN)/mien models get --all
 	$(BIN)/python -m pytest
 
+# Style, types, import rules and the documentation site.
 check: $(VENV)/.test
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mkdocs build --quiet --strict
 
-docs: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet -e '.[docs]'
-	$(BIN)/mkdocs build --strict
+docs: $(VENV)/.test
+	$(BIN)/mkdocs serve
 
 clean:
-	rm -rf $(VENV) $(REPORT) site
+	rm -rf $(VENV) "$$REPORT" site

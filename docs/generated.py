@@ -44,7 +44,9 @@ def commands() -> str:
     from mien.cli.app import app
 
     group = get_command(app)
-    text = get_docs_for_click(obj=group, ctx=click.Context(group, info_name="mien"), name="mien", title="mien")
+    text = get_docs_for_click(
+        obj=group, ctx=click.Context(group, info_name="mien"), name="mien", title="mien"
+    )
     return text.partition("\n")[2].strip()
 
 
@@ -131,7 +133,9 @@ def fill(markdown: str) -> str:
     Raises:
         KeyError: a part has no writer.
     """
-    return re.sub(r"^<!-- generated: (\w+) -->$", lambda found: WRITERS[found[1]](), markdown, flags=re.MULTILINE)
+    return re.sub(
+        r"^<!-- generated: (\w+) -->$", lambda found: WRITERS[found[1]](), markdown, flags=re.MULTILINE
+    )
 
 
 def on_page_markdown(markdown: str, /, **_: Any) -> str:

@@ -1,0 +1,170 @@
+"""What README, CONTRIBUTING and the pages of docs/ show is what the program does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+import films
+from mien.cli.app import app
+from mien.core.fields import FIELDS
+from mien.runtime import assets
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = typer.main.get_command(app)
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    pattern = rf"^( *)```{language}\n(.*?)^\1```$"
+    found = re.findall(pattern, page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+def _lines(page: Path, program: str) -> list[str]:
+    lines = [line for block in _blocks(page, "console") for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith(f"{program} ")]
+
+
+def _commands(page: Path) -> Iterator[list[str]]:
+    for line in _lines(page, "mien"):
+        yield shlex.split(line, comments=True)[1:]
+
+
+def _names(pages: list[Path]) -> list[str]:
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+def _with_python() -> list[Path]:
+    return [page for page in PAGES if _blocks(page, "python")]
+
+
+@pytest.fixture
+def workplace(
+    tmp_path: Path, astronaut: npt.NDArray[np.uint8], demo_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Return a folder with what the pages' commands name: photos, people, a video and models of its own."""
+    shots = {
+        "hopper": demo_photos / "grace_hopper.jpg",
+        "obama": demo_photos / "obama.jpg",
+        "obama2": demo_photos / "obama2.jpg",
+    }
+    people = {"grace": "hopper", "barack": "obama"}
+    for folder in ("photos", "people/grace", "people/barack"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, shot in shots.items():
+        small = Image.open(shot)
+        small.thumbnail((480, 480))
+        small.save(tmp_path / "photos" / f"{name}.jpg")
+    for person, shot in people.items():
+        for width in (200, 240, 280):
+            picture = Image.open(tmp_path / "photos" / f"{shot}.jpg")
+            picture.thumbnail((width, 480))
+            picture.save(tmp_path / "people" / person / f"{width}.jpg")
+    for name, shot in (("a", "obama"), ("b", "obama2"), ("photo", "hopper")):
+        shutil.copy(tmp_path / "photos" / f"{shot}.jpg", tmp_path / f"{name}.jpg")
+    frames = [
+        films.pasted(np.full((240, 320, 3), 90, np.uint8), astronaut, 20 + 12 * i, 10, 220) for i in range(4)
+    ]
+    films.film(tmp_path / "clip.mp4", frames, sound=True)
+    models = tmp_path / "models"
+    shutil.copytree(assets.folder(), models)
+    monkeypatch.setenv("MIEN_MODELS", str(models))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", _names(PAGES))
+def test_every_command_is_one_that_the_program_has(name: str) -> None:
+    for arguments in _commands(ROOT / name):
+        command, context = COMMANDS, click.Context(COMMANDS, info_name="mien")
+        rest = list(arguments)
+        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+            found = command.get_command(context, rest.pop(0))
+            assert found is not None, f"{name}: mien {shlex.join(arguments)}"
+            command = found
+        command.make_context("mien", rest, parent=context)
+
+
+def test_every_command_of_the_readme_works(workplace: Path) -> None:
+    for arguments in _commands(ROOT / "README.md"):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, f"mien {shlex.join(arguments)}\n{done.output}\n{done.exception!r}"
+
+
+@pytest.mark.parametrize("name", _names(_with_python()))
+def test_python_runs(name: str, workplace: Path) -> None:
+    if name == "CONTRIBUTING.md":
+        (workplace / "brightness.json").write_text(_blocks(ROOT / name, "json")[0])
+    names: dict[str, Any] = {}
+    for block in _blocks(ROOT / name, "python"):
+        exec(compile(block, name, "exec"), names)
+
+
+def test_the_example_of_adding_a_model_works_as_it_stands(workplace: Path) -> None:
+    page = ROOT / "CONTRIBUTING.md"
+    (workplace / "brightness.json").write_text(_blocks(page, "json")[0])
+    for block in _blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), {})
+    outputs = []
+    for arguments in _commands(page):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, f"mien {shlex.join(arguments)}\n{done.output}"
+        outputs.append(done.stdout)
+    found = re.search(r'"attributes.bright": ([0-9.]+)', outputs[-1])
+    assert found is not None, outputs[-1]
+    assert 0.2 < float(found[1]) < 0.9
+
+
+@pytest.mark.parametrize("name", _names(PAGES))
+def test_make_has_the_targets(name: str) -> None:
+    for line in _lines(ROOT / name, "make"):
+        arguments = shlex.split(line, comments=True)[1:]
+        done = subprocess.run(["make", "-n", *arguments], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("name", _names(PAGES))
+def test_extras_exist(name: str) -> None:
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for extras in re.findall(r"mien\[([a-z,]+)\]", (ROOT / name).read_text("utf-8")):
+        assert set(extras.split(",")) <= set(known)
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text("utf-8")):
+        assert "://" in target or (ROOT / target).exists(), target
+
+
+def test_generated_parts_name_every_command_field_and_model() -> None:
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        from generated import WRITERS, fill
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    assert isinstance(COMMANDS, click.Group)
+    for command in COMMANDS.commands:
+        assert f"## `mien {command}`" in WRITERS["commands"]()
+    for field in FIELDS:
+        assert f"| `{field}` |" in WRITERS["fields"]()
+    for model in assets.table():
+        assert f"**{model}**" in WRITERS["models"]()
+    assert fill("a\n<!-- generated: fields -->\nb") == f"a\n{WRITERS['fields']()}\nb"
+    with pytest.raises(KeyError):
+        fill("<!-- generated: nothing -->")
