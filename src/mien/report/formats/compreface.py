@@ -51,10 +51,10 @@ def _answers(results: Iterable[Result]) -> Iterator[tuple[str, Any]]:
 def _face(faces: Faces, index: int) -> dict[str, Any]:
     x1, y1, x2, y2 = np.rint(faces.boxes[index]).astype(int).tolist()
     face: dict[str, Any] = {}
-    if faces.age_interval is not None:
+    if faces.age_interval is not None and np.isfinite(faces.age_interval[index]).all():
         low, high = faces.age_interval[index].tolist()
         face["age"] = {"probability": 0.9, "low": round(low), "high": math.ceil(high)}
-    elif faces.age is not None:
+    elif faces.age is not None and np.isfinite(faces.age[index]):
         years = round(float(faces.age[index]))
         face["age"] = {"low": years, "high": years}
     if faces.gender is not None:
@@ -69,6 +69,6 @@ def _face(faces: Faces, index: int) -> dict[str, Any]:
         "x_min": x1,
         "y_min": y1,
     }
-    if faces.landmarks is not None:
+    if faces.landmarks is not None and np.isfinite(faces.landmarks[index]).all():
         face["landmarks"] = np.rint(faces.landmarks[index]).astype(int).tolist()
     return face

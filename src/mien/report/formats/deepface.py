@@ -18,6 +18,7 @@ an object holds each picture's list under its name (film.mp4#12 is frame 12).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -73,7 +74,7 @@ def _face(faces: Faces, index: int, moods: dict[str, Any]) -> dict[str, Any]:
     if moods:
         emotion = {name: 100 * float(moods[ours][index]) for name, ours in EMOTIONS.items() if ours in moods}
         face |= {"emotion": emotion, "dominant_emotion": max(emotion, key=lambda name: emotion[name])}
-    if faces.age is not None:
+    if faces.age is not None and math.isfinite(faces.age[index]):
         face["age"] = int(faces.age[index])
     if faces.gender is not None:
         shares = dict(zip(faces.labels("gender"), faces.gender[index].tolist(), strict=True))
