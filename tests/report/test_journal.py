@@ -103,7 +103,6 @@ def test_names_that_print_alike_stay_two(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time_holds_a_journal(tmp_path: Path) -> None:
-    with Journal(tmp_path / "o.csv", "a"):
-        with pytest.raises(UnwritableOutput, match="another process"):
-            Journal(tmp_path / "o.csv", "a")
+    with Journal(tmp_path / "o.csv", "a"), pytest.raises(UnwritableOutput, match="another process"):
+        Journal(tmp_path / "o.csv", "a")
     Journal(tmp_path / "o.csv", "a").close()

@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 OK, SOME_FAILED, USAGE = 0, 1, 2
 """Exit codes: all went well; some inputs failed; the command was called wrongly or cannot work here."""
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -123,8 +126,13 @@ def say(text: str) -> None:
 
 
 def out(text: str) -> None:
-    """Print a result on standard output; names of files may hold bytes that are no UTF-8."""
-    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    """Print a result on standard output, at once: what reads it may be waiting, or be gone.
+
+    Names of files may hold bytes that are no UTF-8, and a terminal may know few letters: both are escaped.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
 
 
 def out_json(value: Any) -> None:
@@ -143,6 +151,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        # What Pillow warns of in odd files is either an error of that picture's row or nothing to a user.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
             return command(*args, **kwargs)
         except MienError as error:
@@ -151,12 +161,19 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             fail("stopped; what was finished is kept, the same command goes on from there", 130)
         except BrokenPipeError:
             # The reader of our output has gone (`mien ... | head`): nothing is left to say to it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _leave_standard_output()
             raise typer.Exit(OK) from None
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+            if error.errno in _UNWRITABLE:
+                if not error.filename:
+                    _leave_standard_output()
                 name = printable(error.filename) if error.filename else "the output"
                 fail(f"cannot write {name}: {error.strerror}", SOME_FAILED)
             raise
 
     return run
+
+
+def _leave_standard_output() -> None:
+    """Send what Python still holds for standard output nowhere, or it would complain when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -51,6 +51,8 @@ class Journal:
         self._offsets: dict[str, tuple[Fingerprint, int, int]] = {}
         self._failed: set[str] = set()
         try:
+            if target.is_dir():
+                raise UnwritableOutput(target, "a folder has this name")
             target.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
