@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.cli import common
 
 if TYPE_CHECKING:
+    from mien.core.faces import Faces
+    from mien.core.picture import Picture
     from mien.report.journal import Journal
     from mien.runtime.pipeline import Options, Pipeline
+    from mien.runtime.stream import Result
+
+    Keep = Callable[[Path, Picture, Faces], None]
 
 _TABLES = (".jsonl", ".csv", ".parquet")
 
@@ -27,6 +36,10 @@ def analyze(
             help="faces.parquet, .csv, .jsonl, or a folder for a report.",
         ),
     ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option("--annotate", help="A folder for copies of the pictures with the faces drawn on them."),
+    ] = None,
     want: common.Want = None,
     model: common.Models = None,
     terms: common.Terms = "any",
@@ -34,83 +47,204 @@ def analyze(
     smallest: common.Smallest = 0.0,
     mirror: common.Mirror = False,
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run finished.")] = False,
+    as_json: common.Json = False,
 ) -> None:
-    """Find and describe every face. A second run does only what is missing or changed."""
+    """Find and describe every face. A second run with -o does only what is missing or changed.
+
+    Without -o the rows are printed as JSON Lines, or with --json only a summary of the run.
+    """
     options = common.options_from(want, model, terms, threads, smallest, mirror)
+    pictures = _pictures_in(paths)
+    if output is None:
+        raise typer.Exit(_to_screen(pictures, options, annotate, rows=not as_json))
+    _check(output)
+    summary = _to_output(pictures, output, options, annotate, again=again)
+    if as_json:
+        common.out_json(summary)
+    else:
+        common.say(_in_words(summary))
+    raise typer.Exit(common.SOME_FAILED if summary["failed"] else common.OK)
+
+
+def _pictures_in(paths: list[Path]) -> list[Path]:
+    from mien.core.errors import printable
+    from mien.runtime.video import is_video
+
     pictures = list(common.pictures_in(paths))
     if not pictures:
-        common.fail(f"no pictures in {', '.join(str(path) for path in paths)}")
-    if output is None:
-        raise typer.Exit(_to_screen(pictures, options))
-    if output.suffix.lower() not in _TABLES and output.suffix and not output.is_dir():
+        common.fail(f"no pictures in {', '.join(printable(path) for path in paths)}")
+    if video := next((path for path in pictures if is_video(path)), None):
+        common.fail(f"{printable(video)} is a video: use `mien video {printable(video)}`")
+    return pictures
+
+
+def _check(output: Path) -> None:
+    """Find out before the work begins whether the output's name can be meant."""
+    table = output.suffix.lower() in _TABLES
+    if table and output.is_dir():
+        common.fail(f"-o {output}: is a folder; a table needs a name of its own in it", common.SOME_FAILED)
+    if not table and output.is_file():
+        common.fail(
+            f"-o {output}: is a file; a report needs a folder, a table an ending of {', '.join(_TABLES)}",
+            common.SOME_FAILED,
+        )
+    if not table and output.suffix and not output.is_dir():
         common.fail(f"-o {output}: use an ending of {', '.join(_TABLES)}, or a folder for a report")
-    raise typer.Exit(_to_output(pictures, output, options, again=again))
 
 
-def _to_screen(pictures: list[Path], options: Options) -> int:
+def _in_words(summary: dict[str, Any]) -> str:
+    failed = summary["failed"]
+    read = f"{failed:,} could not be read" if failed else "all could be read"
+    return f"{summary['pictures']:,} pictures, {summary['faces']:,} faces, {read}: {summary['output']}"
+
+
+@dataclass
+class _Count:
+    """What is found while results go by."""
+
+    faces: int = 0
+    without_face: int = 0
+    failed: int = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.failed += bool(row["error"])
+        self.faces += row["face"] is not None
+        self.without_face += row["face"] is None and not row["error"]
+
+
+def _to_screen(pictures: list[Path], options: Options, annotate: Path | None, *, rows: bool) -> int:
     import json
+    from dataclasses import replace
 
     from mien.report.tables import rows_of
-    from mien.runtime.stream import stream
+    from mien.runtime.pipeline import Pipeline
 
-    failed = 0
-    for result in stream(pictures, options):
-        failed += result.error is not None
+    count, start = _Count(), time.monotonic()
+    pipeline = Pipeline(replace(options, threads=1))
+    for result in _results(pictures, pipeline, options.threads, _keep(None, annotate)):
         for row in rows_of(result):
-            common.out(json.dumps(row, ensure_ascii=False))
-    return common.SOME_FAILED if failed else common.OK
+            count.add(row)
+            if rows:
+                common.out(json.dumps(row, ensure_ascii=False))
+    if not rows:
+        common.out_json(_summary(None, len(pictures), len(pictures), count, time.monotonic() - start))
+    return common.SOME_FAILED if count.failed else common.OK
 
 
-def _to_output(pictures: list[Path], output: Path, options: Options, *, again: bool) -> int:
+def _to_output(
+    pictures: list[Path], output: Path, options: Options, annotate: Path | None, *, again: bool
+) -> dict[str, Any]:
     from dataclasses import replace
 
     from mien.report.journal import Journal
+    from mien.report.tables import write_rows
     from mien.runtime.pipeline import Pipeline
 
+    start = time.monotonic()
     pipeline = Pipeline(replace(options, threads=1))
-    target = output if output.suffix.lower() in _TABLES else output / "index.html"
-    journal_of = output if output.suffix.lower() in _TABLES else output / "faces.csv"
+    folder = None if output.suffix.lower() in _TABLES else output
+    table = folder / "faces.csv" if folder else output
     if again:
-        journal_of.with_name(journal_of.name + ".journal").unlink(missing_ok=True)
-    with Journal(journal_of, pipeline.contract) as journal:
-        todo = [path for path in pictures if not journal.has(path)]
+        table.with_name(table.name + ".journal").unlink(missing_ok=True)
+    with Journal(table, pipeline.contract) as journal:
+        todo = [path for path in pictures if not _done(path, journal, folder, annotate)]
         if len(todo) < len(pictures):
-            common.say(f"{len(pictures) - len(todo)} of {len(pictures)} pictures are done already")
-        _work(todo, journal, pipeline, options, None if target == output else output)
-        if target == output:
-            from mien.report.tables import write_rows
+            common.say(f"{len(pictures) - len(todo):,} of {len(pictures):,} pictures are done already")
+        try:
+            _work(todo, journal, pipeline, options.threads, _keep(folder, annotate))
+        except KeyboardInterrupt:
+            done = sum(journal.has(path) for path in pictures)
+            common.fail(
+                f"stopped: {done:,} of {len(pictures):,} pictures are done and kept; "
+                "the same command goes on from there",
+                130,
+            )
+        write_rows(table, journal.rows(iter(pictures)))
+        if folder:
+            _report(folder, pictures, journal, pipeline, len(todo), time.monotonic() - start)
+        count = _Count()
+        for row in journal.rows(iter(pictures)):
+            count.add(row)
+    target = folder / "index.html" if folder else table
+    return _summary(target, len(pictures), len(todo), count, time.monotonic() - start)
 
-            write_rows(output, journal.rows(iter(pictures)))
-        else:
-            _report(output, pictures, journal, pipeline)
-        failed = journal.failed(iter(pictures))
-    faces = f"{failed} could not be read" if failed else "all could be read"
-    common.say(f"{len(pictures)} pictures, {faces}: {target}")
-    return common.SOME_FAILED if failed else common.OK
+
+def _summary(output: Path | None, pictures: int, new: int, count: _Count, seconds: float) -> dict[str, Any]:
+    return {
+        "output": None if output is None else str(output),
+        "pictures": pictures,
+        "analysed_now": new,
+        "faces": count.faces,
+        "without_face": count.without_face,
+        "failed": count.failed,
+        "seconds": round(seconds, 3),
+    }
 
 
-def _work(
-    todo: list[Path], journal: Journal, pipeline: Pipeline, options: Options, folder: Path | None
-) -> None:
-    from mien.report.html import write_picture
+def _done(path: Path, journal: Journal, folder: Path | None, annotate: Path | None) -> bool:
+    from mien.report.html import has_picture, picture_name
+
+    if not journal.has(path):
+        return False
+    kept = (folder is None or has_picture(folder, path)) and (
+        annotate is None or (annotate / picture_name(path)).is_file()
+    )
+    return kept or journal.failed(iter([path])) > 0
+
+
+def _keep(folder: Path | None, annotate: Path | None) -> Keep:
+    """Return what writes the pictures that are wanted, called while a picture's pixels are at hand."""
+    from mien.report.html import picture_name, write_annotated, write_picture
+
+    def keep(path: Path, picture: Picture, faces: Faces) -> None:
+        if folder is not None:
+            write_picture(folder, path, picture, faces)
+        if annotate is not None:
+            write_annotated(annotate / picture_name(path), picture, faces)
+
+    return keep
+
+
+def _results(todo: list[Path], pipeline: Pipeline, threads: int, keep: Keep) -> Iterator[Result]:
+    """Yield each picture's result in order, its pictures written by the worker that read it."""
+    from mien.runtime.stream import CHUNK, available_cores, chunked, ordered, result_of
+
+    def look(chunk: list[Path]) -> list[Result]:
+        outcomes = pipeline.analyze_many(
+            chunk, seen=lambda index, picture, faces: keep(chunk[index], picture, faces)
+        )
+        return [result_of(outcome) for outcome in outcomes]
+
+    chunks = chunked(todo, lambda chunk: len(chunk) >= CHUNK)
+    for results in ordered(look, chunks, threads or available_cores()):
+        yield from results
+
+
+def _work(todo: list[Path], journal: Journal, pipeline: Pipeline, threads: int, keep: Keep) -> None:
     from mien.report.journal import fingerprint
     from mien.report.tables import rows_of
-    from mien.runtime.stream import stream
 
     marks = {path: fingerprint(path) for path in todo}
     with common.progress() as bar:
         task = bar.add_task("pictures", total=len(todo))
-        for path, result in zip(todo, stream(todo, options, pipeline=pipeline), strict=True):
-            if folder is not None and result.error is None:
-                write_picture(folder, path, pipeline.read(path), result.faces)
+        for path, result in zip(todo, _results(todo, pipeline, threads, keep), strict=True):
             journal.add(path, rows_of(result), marks[path])
             bar.advance(task)
 
 
-def _report(folder: Path, pictures: list[Path], journal: Journal, pipeline: Pipeline) -> None:
-    from mien.report.html import write_page
-    from mien.report.tables import write_rows
+def _report(
+    folder: Path, pictures: list[Path], journal: Journal, pipeline: Pipeline, new: int, seconds: float
+) -> None:
+    import shlex
+    import sys
 
-    used = "; ".join(f"{model.card.maker} ({model.card.licence.weights})" for model in pipeline.models())
-    write_rows(folder / "faces.csv", journal.rows(iter(pictures)))
-    write_page(folder, pictures, journal.rows(iter(pictures)), {"models": used, "table": "faces.csv"})
+    from mien.report.html import Run, write_page
+
+    run = Run(
+        command=shlex.join(["mien", *sys.argv[1:]]),
+        finished=datetime.now().astimezone(),
+        seconds=seconds,
+        new=new,
+        models=[model.card for model in pipeline.models()],
+    )
+    write_page(folder, pictures, journal.rows(iter(pictures)), run)

@@ -1,174 +1,510 @@
-"""A folder with one page that shows what was found; it needs no network and no server."""
+"""A folder with one page that shows what was found; the page needs no network, no server and no other file."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from PIL import Image
 
 from mien.core.atomic import writing
+from mien.core.card import Card
+from mien.core.columns import BOX
 from mien.core.drawing import draw
 from mien.core.errors import printable
 from mien.core.faces import Faces
+from mien.core.fields import FIELDS, FIVE_POINTS, QUALITY, Kind
 from mien.core.picture import Picture
+from mien.report import charts
 
-_LONG_SIDE = 900
+EMBEDDED = 24_000_000
+"""Bytes of thumbnails that a page holds inside itself; those of later pictures are only in the folder beside it."""
+
+# Longer side of annotated pictures and thumbnails, side of a face's cut-out, px.
+_PICTURE, _THUMBNAIL, _FACE = 1280, 320, 128
+# Cut-outs of one picture lie in rows of this many; WebP ends at 16,383 px.
+_FACES_IN_A_ROW, _MOST_FACES = 12, 1500
+# Of the box's longer side: how much of the surroundings a cut-out shows.
+_SURROUNDINGS = 1.45
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is worth saying of the run that a report is about.
+
+    Attributes:
+        command: what was typed.
+        finished: when it was done.
+        seconds: how long it took.
+        new: how many pictures were analysed in it; the others were finished by an earlier run.
+        models: the cards of the models used.
+    """
+
+    command: str
+    finished: datetime
+    seconds: float
+    new: int
+    models: Sequence[Card]
 
 
 def picture_name(path: str | os.PathLike[str]) -> str:
-    """Return the name under which a report keeps a picture's annotated copy."""
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16] + ".jpg"
+    """Return the name of a picture's annotated copy: its own, made safe, and a digest of the whole path."""
+    stem = Path(os.fsdecode(path)).stem
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in stem)[:48].strip("._")
+    return f"{safe or 'picture'}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}.jpg"
 
 
-def write_picture(folder: Path, path: str | os.PathLike[str], picture: Picture, faces: Faces) -> None:
-    """Write a picture's annotated copy into a report's folder, at most 900 px long.
+def write_annotated(target: Path, picture: Picture, faces: Faces, *, longest: int | None = None) -> None:
+    """Write a JPEG of a picture with its faces drawn on it.
+
+    Args:
+        target: the file; it is complete or absent.
+        picture: the picture.
+        faces: its faces.
+        longest: the longer side at most, px; None keeps the picture's.
 
     Raises:
         UnwritableOutput: it cannot be written.
     """
     image = picture.image()
-    image.thumbnail((_LONG_SIDE, _LONG_SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    with writing(folder / "pictures" / picture_name(path)) as file:
-        draw(image, faces).save(file, "JPEG", quality=85)
+    if longest is not None:
+        image.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    with writing(target) as file:
+        draw(image, faces).save(file, "JPEG", quality=88, subsampling=0)
 
 
-def write_page(
-    folder: Path, pictures: Sequence[Path], rows: Iterable[Mapping[str, Any]], facts: Mapping[str, str]
-) -> Path:
+def write_picture(folder: Path, path: str | os.PathLike[str], picture: Picture, faces: Faces) -> None:
+    """Write what a report shows of a picture: its annotated copy, its thumbnail and its faces' cut-outs.
+
+    Raises:
+        UnwritableOutput: it cannot be written.
+    """
+    name = picture_name(path)
+    image = picture.image()
+    if len(faces):
+        with writing(_faces_file(folder, name)) as file:
+            _cut_outs(image, faces).save(file, "WEBP", quality=78)
+    image.thumbnail((_PICTURE, _PICTURE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small = image.copy()
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+    with writing(_thumbnail_file(folder, name)) as file:
+        small.save(file, "WEBP", quality=74)
+    # The annotated copy comes last: where it is, the others are.
+    with writing(folder / "pictures" / name) as file:
+        draw(image, faces).save(file, "JPEG", quality=86)
+
+
+def has_picture(folder: Path, path: str | os.PathLike[str]) -> bool:
+    """Tell whether `write_picture` has been here."""
+    return (folder / "pictures" / picture_name(path)).is_file()
+
+
+def _thumbnail_file(folder: Path, name: str) -> Path:
+    return folder / "thumbnails" / f"{name.removesuffix('.jpg')}.webp"
+
+
+def _faces_file(folder: Path, name: str) -> Path:
+    return folder / "thumbnails" / f"{name.removesuffix('.jpg')}.faces.webp"
+
+
+def _cut_outs(image: Image.Image, faces: Faces) -> Image.Image:
+    """Return the faces side by side in rows, each a square of `_FACE` px."""
+    factor = image.width / faces.picture_size[0] if faces.picture_size[0] else 1.0
+    count = min(len(faces), _MOST_FACES)
+    across = min(count, _FACES_IN_A_ROW)
+    sheet = Image.new("RGB", (across * _FACE, math.ceil(count / across) * _FACE))
+    for index in range(count):
+        x1, y1, x2, y2 = (float(value) * factor for value in faces.boxes[index])
+        side = max(2.0, min(_SURROUNDINGS * max(x2 - x1, y2 - y1), image.width, image.height))
+        left = min(max(0.0, (x1 + x2 - side) / 2), image.width - side)
+        top = min(max(0.0, (y1 + y2 - side) / 2), image.height - side)
+        face = image.resize(
+            (_FACE, _FACE), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=2.0
+        )
+        sheet.paste(face, (index % across * _FACE, index // across * _FACE))
+    return sheet
+
+
+def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run: Run) -> Path:
     """Write a report's page; it comes last, so that a page that is there is complete.
 
+    The page holds the numbers and, up to `EMBEDDED` bytes, the thumbnails: a copy of it alone shows everything but
+    the annotated pictures, and says so where they are missed. What `write_picture` left in the folder for pictures
+    that are no longer among those given is deleted.
+
     Args:
-        folder: where the annotated copies are.
+        folder: where `write_picture` put the pictures.
         pictures: the pictures in order.
-        rows: their rows, as `report.tables.rows_of` makes them, in the same order.
-        facts: what to say above all, such as the models used: a name and a text each.
+        rows: their rows, as `report.tables.rows_of` makes them.
+        run: what to say of the run.
 
     Returns:
         The page's path.
+
+    Raises:
+        UnwritableOutput: it cannot be written.
     """
-    of: dict[str, list[Mapping[str, Any]]] = {}
+    of: dict[str, list[Row]] = {}
     for row in rows:
-        of.setdefault(str(row["source"]), []).append(row)
-    errors = [row for several in of.values() for row in several if row["error"]]
-    faces = [row for several in of.values() for row in several if row["face"] is not None]
-    cards = [_card(path, of.get(printable(path), of.get(str(path), [])), folder) for path in pictures]
-    summary = {
-        "pictures": str(len(pictures)),
-        "faces": str(len(faces)),
-        "not readable": str(len(errors)),
-        **facts,
-    }
-    page = _template("page.html")
+        # Dense points and embeddings stay in the table: ten thousand pictures of them would not fit in memory.
+        light = {key: value for key, value in row.items() if not isinstance(value, list)}
+        of.setdefault(str(row["source"]), []).append(light)
+    groups = [(path, of.get(printable(path)) or of.get(str(path)) or []) for path in pictures]
+    faces = [row for _, group in groups for row in group if row["face"] is not None]
+    errors = [(index, group[0]) for index, (_, group) in enumerate(groups) if group and group[0]["error"]]
+    data, outside = _data(folder, groups)
+    script, style = _asset("page.js"), _asset("page.css")
     parts = {
-        "STYLE": _template("page.css"),
-        "SCRIPT": _template("page.js"),
-        "SUMMARY": "".join(
-            f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in summary.items()
-        ),
+        "POLICY": f"script-src {_digest(script)}; style-src {_digest(style)}",
+        "STYLE": style,
+        "SUMMARY": _summary(groups, faces, errors),
+        "RUN": _run(run, len(pictures), outside),
+        "CHARTS": _charts(faces) if faces else "<p>There is no face to count.</p>",
         "ERRORS": _errors(errors),
-        "CHARTS": _charts(faces),
-        "CARDS": "".join(cards),
-        "TABLE": _table(faces),
+        "MODELS": _models(run.models),
+        # "<" never appears in the data, so that no name of a file can end it.
+        "DATA": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
+        "SCRIPT": script,
     }
-    for name, text in parts.items():
-        page = page.replace(f"<!--{name}-->", text, 1)
+    page = _asset("page.html")
     target = folder / "index.html"
     with writing(target, text=True) as file:
-        file.write(page)
+        for piece in page.split("<!--"):
+            name, mark, rest = piece.partition("-->")
+            file.write(parts[name] + rest if mark else piece)
+    _forget_others(folder, {picture_name(path) for path in pictures})
     return target
 
 
-def _template(name: str) -> str:
+def _asset(name: str) -> str:
     return resources.files("mien").joinpath("report", "assets", name).read_text("utf-8")
 
 
-def _card(path: Path, rows: Sequence[Mapping[str, Any]], folder: Path) -> str:
-    name = escape(printable(path.name))
-    count = sum(row["face"] is not None for row in rows)
-    file = f"pictures/{quote(picture_name(path))}"
-    if not (folder / "pictures" / picture_name(path)).is_file():
-        return ""
-    words = "no face" if count == 0 else "1 face" if count == 1 else f"{count} faces"
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _forget_others(folder: Path, names: set[str]) -> None:
+    keep = {folder / "pictures" / name for name in names}
+    keep |= {file(folder, name) for name in names for file in (_thumbnail_file, _faces_file)}
+    for part, endings in (("pictures", (".jpg",)), ("thumbnails", (".webp",))):
+        if (folder / part).is_dir():
+            for file in (folder / part).iterdir():
+                if file.suffix in endings and file not in keep and _is_ours(file.name):
+                    file.unlink(missing_ok=True)
+
+
+def _is_ours(name: str) -> bool:
+    digest = name.split(".")[-2 if not name.endswith(".faces.webp") else -3].rpartition("-")[2]
+    return len(digest) == 12 and all(c in "0123456789abcdef" for c in digest)
+
+
+# ---- the numbers that the page's script works on
+
+
+_STRUCTURE = {"source", "face", "picture_width", "picture_height", "error", "frame", "seconds", "track", *BOX}
+_LANDMARKS = tuple(f"{point}_{axis}" for point in FIVE_POINTS for axis in "xy")
+_FIRST = ("score", "yaw", "pitch", "roll", "quality.UnifiedQualityScore", "age", "liveness")
+
+
+def _data(folder: Path, groups: Sequence[tuple[Path, Sequence[Row]]]) -> tuple[dict[str, Any], int]:
+    """Return the page's data and the number of pictures whose thumbnails are not inside it."""
+    faces = [row for _, group in groups for row in group if row["face"] is not None]
+    columns = _columns(faces)
+    pictures: list[dict[str, Any]] = []
+    left, outside, first = EMBEDDED, 0, 0
+    for path, group in groups:
+        name = picture_name(path)
+        count = sum(row["face"] is not None for row in group)
+        error = group[0]["error"] if group else "not analysed"
+        entry: dict[str, Any] = {
+            "name": printable(path.name),
+            "path": printable(path),
+            "size": [group[0]["picture_width"], group[0]["picture_height"]] if group else [0, 0],
+            "first": first,
+            "count": count,
+        }
+        first += count
+        if error:
+            entry |= {"error": error, "advice": advice(str(error))}
+        elif has_picture(folder, path):
+            entry["file"] = f"pictures/{name}"
+            images = {"thumbnail": _thumbnail_file(folder, name)}
+            if count:
+                images["faces"] = _faces_file(folder, name)
+            sizes = sum(file.stat().st_size for file in images.values() if file.is_file())
+            inside = sizes <= left
+            left -= sizes if inside else left
+            outside += not inside
+            for key, file in images.items():
+                if file.is_file():
+                    entry[key] = _data_uri(file) if inside else f"thumbnails/{file.name}"
+        pictures.append(entry)
+    return {
+        "columns": columns,
+        "pictures": pictures,
+        "faces_in_a_row": _FACES_IN_A_ROW,
+        "most_faces": _MOST_FACES,
+        "faces": {
+            "picture": [i for i, entry in enumerate(pictures) for _ in range(entry["count"])],
+            "face": [row["face"] for row in faces],
+            "box": [[_rounded(row.get(name), 1) for name in BOX] for row in faces],
+            "landmarks": [
+                [_rounded(row[name], 1) for name in _LANDMARKS] if row.get("nose_x") is not None else None
+                for row in faces
+            ],
+            **{
+                column["key"]: [_cell(row, column) for row in faces]
+                for column in columns
+                if column["key"] not in ("name", "face", "height")
+            },
+        },
+    }, outside
+
+
+def _data_uri(file: Path) -> str:
+    return "data:image/webp;base64," + base64.b64encode(file.read_bytes()).decode()
+
+
+def _columns(faces: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return what the table can show: key, title, meaning, decimals (None for text) and whether it is shown at first."""
+    keys: dict[str, None] = {}
+    for row in faces:
+        keys.update(dict.fromkeys(key for key, value in row.items() if isinstance(value, (int, float))))
+    numbers = [key for key in keys if key not in _STRUCTURE and key not in _LANDMARKS]
+    groups = dict.fromkeys(key.split(".", 1)[0] for key in numbers if "." in key)
+    best = [field for field in groups if field in FIELDS and FIELDS[field].kind is Kind.PROBABILITIES]
+    order = [key for key in _FIRST if key in numbers] + [key for key in numbers if key not in _FIRST]
+    columns: list[dict[str, Any]] = [
+        {"key": "name", "title": "Picture", "about": "name of the file", "decimals": None, "shown": True},
+        {
+            "key": "face",
+            "title": "Face",
+            "about": "its number in the picture and in faces.csv",
+            "decimals": 0,
+            "shown": True,
+        },
+        {"key": "height", "title": "Height", "about": "height of the box, px", "decimals": 0, "shown": True},
+    ]
+    columns += [{"key": key, **_named(key), "shown": key in _FIRST} for key in order]
+    columns += [
+        {
+            "key": f"best.{field}",
+            "title": field.capitalize(),
+            "about": f"{FIELDS[field].about}: the most probable one",
+            "decimals": None,
+            "shown": True,
+        }
+        for field in best
+    ]
+    return columns
+
+
+_TITLES = {
+    "score": ("Score", "the detector's confidence, 0 to 1", 2),
+    "yaw": ("Yaw", "degrees, above 0 to the picture's right", 0),
+    "pitch": ("Pitch", "degrees, above 0 up", 0),
+    "roll": ("Roll", "degrees, above 0 clockwise", 0),
+    "quality.UnifiedQualityScore": ("Quality", "how fit for recognition, 0 to 100", 0),
+}
+
+
+def _named(key: str) -> dict[str, Any]:
+    if key in _TITLES:
+        title, about, decimals = _TITLES[key]
+        return {"title": title, "about": about, "decimals": decimals}
+    group, _, label = key.partition(".")
+    field = FIELDS.get(group)
+    title = _words(label) if group == "quality" else f"{group} {label}".replace("_", " ").strip()
+    about = f"{field.about}, {field.unit}" if field else key
+    decimals = 0 if field and field.unit in ("0..100", "years", "degrees") else 2
+    return {"title": title[:1].upper() + title[1:], "about": about, "decimals": decimals}
+
+
+def _words(name: str) -> str:
+    """Turn "HeadPoseYaw" into "Head pose yaw"."""
+    text = "".join(f" {c.lower()}" if c.isupper() else c for c in name).strip()
+    return text[:1].upper() + text[1:]
+
+
+def _cell(row: Row, column: Mapping[str, Any]) -> Any:
+    key = str(column["key"])
+    if not key.startswith("best."):
+        return _rounded(row.get(key), int(column["decimals"]) + 1)
+    prefix = key.removeprefix("best.") + "."
+    known = {name: value for name, value in row.items() if name.startswith(prefix) and value is not None}
+    return max(known, key=lambda name: float(known[name])).removeprefix(prefix) if known else None
+
+
+def _rounded(value: Any, decimals: int) -> float | int | None:
+    if value is None:
+        return None
+    number = round(float(value), decimals)
+    return int(number) if number == int(number) else number
+
+
+# ---- the parts of the page that need no script
+
+
+def _summary(
+    groups: Sequence[tuple[Path, Sequence[Row]]], faces: Sequence[Row], errors: Sequence[Any]
+) -> str:
+    alone = sum(bool(group) and not group[0]["error"] and group[0]["face"] is None for _, group in groups)
+    facts = [
+        ("pictures", len(groups)),
+        ("faces", len(faces)),
+        ("without a face", alone),
+        ("unreadable", len(errors)),
+    ]
+    return "".join(f"<div><dd>{count:,}</dd><dt>{name}</dt></div>" for name, count in facts)
+
+
+def _run(run: Run, pictures: int, outside: int) -> str:
+    earlier = f"; {pictures - run.new:,} were done by an earlier run" if run.new < pictures else ""
+    said = f"{_duration(run.seconds)} for {run.new:,} picture{'' if run.new == 1 else 's'}{earlier}"
+    kept = "All thumbnails are inside this page"
+    if outside:
+        kept = (
+            f"Thumbnails of {pictures - outside:,} pictures are inside this page, "
+            f"those of the other {outside:,} in the folder <code>thumbnails</code> beside it"
+        )
+    facts = [
+        ("Finished", f'<time datetime="{run.finished.isoformat()}">{run.finished:%d %B %Y, %H:%M}</time>'),
+        ("Time", escape(said)),
+        ("Command", f"<code>{escape(printable(run.command))}</code>"),
+        (
+            "Files",
+            f"{kept}; annotated pictures are in <code>pictures</code>, every number in "
+            '<a href="faces.csv">faces.csv</a>.',
+        ),
+    ]
+    return "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in facts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _models(cards: Sequence[Card]) -> str:
+    rows = []
+    for card in dict.fromkeys(cards):
+        terms = "commercial use allowed" if card.licence.commercial else "no commercial use"
+        note = f'<span class="note">{escape(card.licence.note)}</span>' if card.licence.note else ""
+        rows.append(
+            f'<tr><th scope="row">{escape(card.maker)}<span class="note">{escape(card.title)}</span></th>'
+            f"<td>{escape(', '.join(card.fields).replace('_', ' '))}</td>"
+            f"<td>{escape(card.licence.weights)}, {terms}{note}</td></tr>"
+        )
+    return "".join(rows)
+
+
+_ADVICE = (
+    (
+        "no such file",
+        "Was it moved or deleted while mien ran? Check the name and run the same command again.",
+    ),
+    ("permission denied", "Give yourself the right to read it (on Linux and macOS: chmod u+r FILE)."),
+    ("heic pictures need", "Run pip install 'mien[heic]' and then the same command again."),
+    ("empty file", "The copy failed or the disk was full: copy the file anew from where it came from."),
+    (
+        "truncated",
+        "The end of the file is missing: copy or download it again; the part that is there is kept by you only.",
+    ),
+    (
+        "decompression bomb",
+        "Its size is beyond the limit: make a smaller copy of it if you trust where it comes from.",
+    ),
+    ("more than the limit", "Make a smaller copy of it; `mien.analyze` in Python takes other limits."),
+    (
+        "not a picture",
+        "Open it in a picture viewer: if it shows there, save it as JPEG or PNG; else leave it out.",
+    ),
+    ("memory", "Close other programs, use fewer --threads, or make a smaller copy of it."),
+    ("regular file", "Devices and pipes are not read: save the picture as a file."),
+    ("a folder", "Name the folder itself on the command line to read the pictures in it."),
+)
+
+
+def advice(reason: str) -> str:
+    """Return what to do about a picture that cannot be read, by the reason that `UnreadablePicture` gives."""
+    lower = reason.lower()
+    for words, text in _ADVICE:
+        if words in lower:
+            return text
     return (
-        f'<figure><a href="{file}"><img src="{file}" alt="{name}, {words}" loading="lazy"></a>'
-        f'<figcaption title="{escape(printable(path))}">{name}<span>{words}</span></figcaption></figure>'
+        "Open it in another program: if it shows there, save it anew as JPEG or PNG and run the same command again; "
+        "else fetch the file anew from where it came from."
     )
 
 
-def _errors(errors: Sequence[Mapping[str, Any]]) -> str:
+def _errors(errors: Sequence[tuple[int, Row]]) -> str:
     if not errors:
         return ""
     items = "".join(
-        f"<li><code>{escape(str(row['source']))}</code> {escape(str(row['error']))}</li>" for row in errors
+        f'<article id="error-{index}"><h3><a href="#picture-{index}">{escape(_last(str(row["source"])))}</a></h3>'
+        f'<p class="path">{escape(str(row["source"]))}</p>'
+        f'<p class="reason">{escape(str(row["error"]))}</p><p>{escape(advice(str(row["error"])))}</p></article>'
+        for index, row in errors
     )
-    return f'<section id="errors"><h2>Not readable</h2><ul>{items}</ul></section>'
-
-
-_COLUMNS = ("score", "yaw", "pitch", "roll", "age")
-
-
-def _table(faces: Sequence[Mapping[str, Any]]) -> str:
-    known = [name for name in _COLUMNS if any(row.get(name) is not None for row in faces)]
-    head = ["picture", "face", "height", *known, "quality"]
-    body = []
-    for row in faces:
-        source = str(row["source"])
-        height = float(row["y2"]) - float(row["y1"])
-        cells = [
-            f'<td title="{escape(source)}">{escape(source.rsplit("/", 1)[-1])}</td>',
-            f"<td>{row['face']}</td>",
-        ]
-        cells.append(f"<td>{height:.0f}</td>")
-        cells += [
-            f"<td>{float(row[name]):.2f}</td>" if row.get(name) is not None else "<td></td>" for name in known
-        ]
-        quality = row.get("quality.UnifiedQualityScore")
-        cells.append(f"<td>{float(quality):.0f}</td>" if quality is not None else "<td></td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    titles = "".join(f'<th scope="col"><button type="button">{name}</button></th>' for name in head)
-    return f"<thead><tr>{titles}</tr></thead><tbody>{''.join(body)}</tbody>"
-
-
-def _charts(faces: Sequence[Mapping[str, Any]]) -> str:
-    heights = [float(row["y2"]) - float(row["y1"]) for row in faces]
-    quality = [
-        float(row[key]) for row in faces if (row.get(key := "quality.UnifiedQualityScore")) is not None
-    ]
-    yaw = [float(row["yaw"]) for row in faces if row.get("yaw") is not None]
-    charts = [
-        _histogram("height of faces, px", heights, [0, 20, 40, 80, 160, 320, 640, 100_000]),
-        _histogram("quality, 0 to 100", quality, [0, 20, 40, 60, 70, 80, 90, 101]),
-        _histogram("yaw, degrees", yaw, [-180, -60, -30, -10, 10, 30, 60, 180]),
-    ]
-    return "".join(charts)
-
-
-def _histogram(title: str, values: Sequence[float], edges: Sequence[float]) -> str:
-    if not values:
-        return ""
-    counts = [sum(low <= v < high for v in values) for low, high in pairwise(edges)]
-    most = max(counts) or 1
-    bars = []
-    for index, count in enumerate(counts):
-        tall = 70 * count / most
-        low, high = edges[index], edges[index + 1]
-        label = f"{low:g}+" if high >= 1000 else f"{low:g}"
-        bars.append(
-            f'<rect x="{index * 36 + 4}" y="{90 - tall:.1f}" width="28" height="{tall:.1f}"/>'
-            f'<text x="{index * 36 + 18}" y="{84 - tall:.1f}">{count or ""}</text>'
-            f'<text x="{index * 36 + 18}" y="104">{label}</text>'
-        )
-    said = escape(json.dumps(dict(zip(map(str, edges), counts, strict=False))))
+    count = "One picture" if len(errors) == 1 else f"{len(errors):,} pictures"
     return (
-        f'<figure class="chart"><svg viewBox="0 0 256 110" role="img" aria-label="{escape(title)}: {said}">'
-        f"{''.join(bars)}</svg><figcaption>{escape(title)}</figcaption></figure>"
+        f'<section id="errors" aria-labelledby="errors-title"><h2 id="errors-title">{count} could not be read</h2>'
+        f"<p>The others are complete. Mend these and run the same command again: only they are read then.</p>"
+        f'<div class="errors">{items}</div></section>'
     )
+
+
+def _last(source: str) -> str:
+    return source.rsplit("/", 1)[-1]
+
+
+def _charts(faces: Sequence[Row]) -> str:
+    def values(key: str) -> list[float]:
+        return [float(row[key]) for row in faces if row.get(key) is not None]
+
+    heights = [float(row["y2"]) - float(row["y1"]) for row in faces]
+    sizes = [0, 20, 40, 80, 160, 320, 640, 1280, math.inf]
+    shown = [
+        charts.histogram(
+            "Size",
+            "height of the face, px",
+            heights,
+            sizes,
+            ticks=[(edge, f"{edge:g}" if 0 < edge < math.inf else "") for edge in sizes],
+        )
+    ]
+    degrees = list(range(-90, 91, 10))
+    marks = [(edge, f"{edge}°".replace("-", "\N{MINUS SIGN}")) for edge in range(-90, 91, 30)]
+    for name, axis in (
+        ("yaw", "turned to the picture's left (below 0) or right"),
+        ("pitch", "looking down (below 0) or up"),
+        ("roll", "tilted counter-clockwise (below 0) or clockwise"),
+    ):
+        if turns := values(name):
+            shown.append(charts.histogram(name.capitalize(), axis, turns, degrees, ticks=marks))
+    if scores := values("quality.UnifiedQualityScore"):
+        tens = list(range(0, 101, 10))
+        shown.append(charts.histogram("Quality", "fit for recognition: 0 worst, 100 best", scores, tens))
+        parts = [(_words(name), values(f"quality.{name}")) for name in QUALITY[1:]]
+        shown.append(
+            charts.spreads(
+                "Parts of quality", "dot: median; thick: middle half; thin: nine of ten faces", parts
+            )
+        )
+    return "".join(shown)

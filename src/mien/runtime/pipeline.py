@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
@@ -177,8 +177,15 @@ class Pipeline:
             raise result
         return result
 
-    def analyze_many(self, sources: Sequence[Any]) -> list[Faces | UnreadablePicture]:
+    def analyze_many(
+        self, sources: Sequence[Any], *, seen: Callable[[int, Picture, Faces], None] | None = None
+    ) -> list[Faces | UnreadablePicture]:
         """Find and describe the faces of several pictures, in batches over all their faces.
+
+        Args:
+            sources: the pictures.
+            seen: called with the index of each picture that was read, the picture as it was decoded and its
+                faces, for who draws or cuts and does not want to read it again.
 
         Returns:
             For each picture its faces, or what is wrong with it.
@@ -193,7 +200,10 @@ class Pipeline:
                 results[index] = error
         self._describe(work)
         for item in work:
-            results[item.index] = self._finish(item)
+            faces = self._finish(item)
+            results[item.index] = faces
+            if seen is not None:
+                seen(item.index, item.picture, faces)
         return [result for result in results if result is not None]
 
     def _detect(self, index: int, source: Any, picture: Picture) -> _Work:
