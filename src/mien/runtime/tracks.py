@@ -19,8 +19,9 @@ Table = npt.NDArray[np.float64]
 # Boxes that overlap this much may be one face; without embeddings there is nothing else to go by.
 _NEAR = 0.3
 # How far below the threshold a similarity may be, as a part of the way from the threshold to 1, when the box
-# is where the track was a moment ago: a blurred or turned face looks less like itself.
-_DOUBT = 0.25
+# is where the track was a moment ago: a blurred or turned face looks less like itself. Faces of 60 and 100 px
+# smeared over a seventh of their width stay above this with dlib's network; strangers are below it.
+_DOUBT = 0.5
 # A face that jumped may be this many of its own sides away, and bigger or smaller by this factor.
 _REACH, _GROWTH = 3.0, 2.0
 # Share of the newest movement in a track's velocity, and of the newest embedding in its appearance.
