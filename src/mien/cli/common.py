@@ -89,7 +89,8 @@ def pictures_in(inputs: Iterable[Path]) -> Iterator[Path]:
 
     seen: set[str] = set()
     for given in inputs:
-        for path in walk(given) if given.is_dir() else [given]:
+        # Path.is_dir raises for names that are too long, which is for the reader to say
+        for path in walk(given) if os.path.isdir(given) else [given]:  # noqa: PTH112
             key = os.path.abspath(path)  # noqa: PTH100 - Path.resolve would follow links and fail on loops
             if key not in seen:
                 seen.add(key)

@@ -22,16 +22,18 @@ class UnreadablePicture(MienError):
 
     Attributes:
         path: where the picture came from, as printable text ("<bytes>" for bytes in memory).
+        source: the same as it was given; it may hold line breaks, and surrogates for bytes that are no UTF-8.
         reason: what is wrong with it, in a few words.
     """
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(f"{printable(path)}: {reason}")
         self.path = printable(path)
+        self.source = os.fsdecode(path)
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[UnreadablePicture], tuple[str, str]]:
-        return UnreadablePicture, (self.path, self.reason)
+        return UnreadablePicture, (self.source, self.reason)
 
 
 class UnwritableOutput(MienError):

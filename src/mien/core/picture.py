@@ -212,7 +212,8 @@ def _from_path(path: str, least_side: int | None, limits: Limits) -> Picture:
     except (OSError, ValueError) as error:
         raise UnreadablePicture(path, getattr(error, "strerror", None) or str(error)) from error
     if stat.S_ISDIR(status.st_mode):
-        raise UnreadablePicture(path, "a folder, not a picture")
+        may = os.access(path, os.R_OK | os.X_OK)
+        raise UnreadablePicture(path, "a folder, not a picture" if may else "a folder: permission denied")
     if not stat.S_ISREG(status.st_mode):
         raise UnreadablePicture(path, "not a regular file")
     if status.st_size == 0:

@@ -23,13 +23,18 @@ Row = dict[str, Any]
 _GROUP = 2000
 
 
+def spelled(source: str | os.PathLike[str]) -> str:
+    """Return a picture's name as rows hold it: as it is, but bytes that are no UTF-8 are escaped."""
+    return os.fspath(source).encode("utf-8", "backslashreplace").decode()
+
+
 def rows_of(result: Result) -> list[Row]:
     """Return the rows of one picture or frame: one a face; one with `face` None when there is none or it failed.
 
-    Rows are plain JSON values. Names whose bytes are no UTF-8 are escaped; floats that are no numbers become
-    None. The rows of a frame also hold its number, its time stamp and each face's track.
+    Rows are plain JSON values; floats that are no numbers become None. The rows of a frame also hold its
+    number, its time stamp and each face's track.
     """
-    source = result.error.path if result.error else result.source.encode("utf-8", "backslashreplace").decode()
+    source = spelled(result.source)
     rows = columns.records(result.faces)
     if not rows:
         width, height = result.faces.picture_size

@@ -229,6 +229,4 @@ def _named_as(source: Any, result: Result) -> Result:
         return result
     name = os.fsdecode(source)
     error = result.error and UnreadablePicture(name, result.error.reason)
-    return replace(
-        result, source=error.path if error else name, faces=replace(result.faces, source=name), error=error
-    )
+    return replace(result, source=name, faces=replace(result.faces, source=name), error=error)

@@ -49,7 +49,8 @@ class Result:
 def walk(folder: str | os.PathLike[str], endings: Collection[str] = EXTENSIONS) -> Iterator[Path]:
     """Yield the pictures below a folder, sorted by name, each folder once even where links make a loop.
 
-    A file that a picture's name promises is yielded even when it cannot be read; reading says why.
+    A file that a picture's name promises is yielded even when it cannot be read, and so is a folder that
+    cannot be listed; reading says why.
 
     Args:
         folder: where to begin.
@@ -65,9 +66,10 @@ def walk(folder: str | os.PathLike[str], endings: Collection[str] = EXTENSIONS) 
             seen.add((status.st_dev, status.st_ino))
             entries = sorted(path.iterdir(), key=lambda entry: os.fsencode(entry.name))
         except OSError:
+            yield path
             return
         for entry in entries:
-            if entry.is_dir():
+            if os.path.isdir(entry):  # noqa: PTH112 - Path.is_dir raises for what cannot be asked
                 if not entry.name.startswith("."):
                     yield from enter(entry)
             elif entry.suffix.lower() in endings and not entry.name.startswith("._"):
@@ -83,7 +85,7 @@ def sources(given: Any) -> Iterable[Any]:
     """
     if isinstance(given, (str, os.PathLike)):
         path = Path(given)
-        return walk(path) if path.is_dir() else _unpacked([given])
+        return walk(path) if os.path.isdir(path) else _unpacked([given])  # noqa: PTH112 - as in `walk`
     if isinstance(given, (bytes, bytearray, memoryview)) or hasattr(given, "__array__"):
         return [given]
     return _unpacked(given) if isinstance(given, Iterable) else [given]
@@ -216,7 +218,7 @@ def ordered(
 def result_of(outcome: Faces | UnreadablePicture) -> Result:
     """Turn what `Pipeline.analyze_many` gave for a picture into a result."""
     if isinstance(outcome, UnreadablePicture):
-        return Result(outcome.path, Faces.empty(source=outcome.path), outcome)
+        return Result(outcome.source, Faces.empty(source=outcome.source), outcome)
     return Result(outcome.source, outcome)
 
 
