@@ -125,10 +125,10 @@ def frames(
     with _open_camera(source) if isinstance(source, int) else open_video(source) as container:
         stream = picture_stream(container, name)
         _check_size(name, stream.codec_context.width, stream.codec_context.height, limits)
-        damage = _Damage()
+        damage = Damage()
         count = 0
         start: float | None = None
-        for index, (decoded, clock) in enumerate(_decode(container, stream, damage)):
+        for index, (decoded, clock) in enumerate(decode(container, stream, damage)):
             start = clock if start is None else start
             seconds, count = clock - start, index + 1
             if index % every == 0:
@@ -220,15 +220,18 @@ def _open_camera(number: int) -> Any:
 
 
 @dataclass
-class _Damage:
+class Damage:
     """What went wrong while a video was decoded, and how far it came (seconds)."""
 
     reason: str = ""
     end: float = 0.0
 
 
-def _decode(container: Any, stream: Any, damage: _Damage) -> Iterator[tuple[Any, float]]:
-    """Yield decoded frames and their times; packets that cannot be decoded are left out and noted."""
+def decode(container: Any, stream: Any, damage: Damage) -> Iterator[tuple[Any, float]]:
+    """Yield the decoded frames of a container as PyAV has them, each with its `clock`, as `frames` counts them.
+
+    Packets that cannot be decoded are left out and noted.
+    """
     import av
 
     step = float(1 / stream.average_rate) if stream.average_rate else 0.04
@@ -256,7 +259,7 @@ def _decode(container: Any, stream: Any, damage: _Damage) -> Iterator[tuple[Any,
         damage.reason = f"{bad} {'packet' if bad == 1 else 'packets'} could not be decoded"
 
 
-def _packets(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
+def _packets(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
     import av
 
     packets = container.demux(stream)
