@@ -1,18 +1,22 @@
-"""Fills the parts of the documentation that the program knows better: commands, fields, models, CONTRIBUTING.
+"""Fills the parts of the documentation that the program knows better: commands, fields, models, formats.
 
 MkDocs calls `on_page_markdown` for every page; a line `<!-- generated: NAME -->` becomes what `WRITERS[NAME]` returns.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mien.core.card import Card
-from mien.core.fields import FIELDS, Kind
+from mien.core.columns import names_of
+from mien.core.faces import Faces
+from mien.core.fields import FIELDS, Field, Kind
+from mien.report.formats import FORMATS
 from mien.runtime import assets
 
 _SHAPES: Mapping[Kind, str] = MappingProxyType(
@@ -31,13 +35,13 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([_row(*header), _row(*("---" for _ in header)), *(_row(*cells) for cells in rows)])
 
 
 def commands() -> str:
     """Return the reference of every command, as typer writes it from the commands themselves."""
-    import click
+    import typer
     from typer.cli import get_docs_for_click
     from typer.main import get_command
 
@@ -45,52 +49,73 @@ def commands() -> str:
 
     group = get_command(app)
     text = get_docs_for_click(
-        obj=group, ctx=click.Context(group, info_name="mien"), name="mien", title="mien"
+        obj=group, ctx=typer.Context(group, info_name="mien"), name="mien", title="mien"
     )
     return text.partition("\n")[2].strip()
+
+
+def _columns(field: Field) -> str:
+    if field.kind in (Kind.VALUES, Kind.PROBABILITIES) and not field.labels:
+        return f"`{field.name}.LABEL`, labels as the model's card says"
+    names = names_of(Faces.empty(), field.name)
+    listed = field.kind in (Kind.POINTS, Kind.EMBEDDING) and len(names) == 1
+    return ", ".join(f"`{name}`" for name in names) + (" (a list)" if listed else "")
 
 
 def fields() -> str:
     """Return the table of fields."""
     return _table(
-        ("field", "shape", "unit", "what it is", "columns"),
-        [
-            (f"`{f.name}`", _SHAPES[f.kind], f.unit, f.about, ", ".join(f.labels) or "the model's")
-            if f.kind in (Kind.VALUES, Kind.PROBABILITIES) or f.labels
-            else (f"`{f.name}`", _SHAPES[f.kind], f.unit, f.about, "")
-            for f in FIELDS.values()
-        ],
+        ("field", "what it is", "shape", "unit", "columns in tables"),
+        [(f"`{f.name}`", f.about, _SHAPES[f.kind], f.unit, _columns(f)) for f in FIELDS.values()],
     )
 
 
-def _origin(asset: assets.Asset) -> str:
-    if not asset.sources:
-        return "bring the file"
-    return "; ".join(f"`{source}`" for source in asset.sources)
-
-
-def _terms(card: Card) -> str:
-    return card.licence.weights + (". " + card.licence.note if card.licence.note else "")
+def formats() -> str:
+    """Return what is written for other programs, format by format, as their modules say it."""
+    return "\n\n".join(
+        f"### `--format {name}`: {form.about}\n\nEnding of the file: `{form.ending}`.\n\n"
+        + inspect.cleandoc(sys.modules[form.write.__module__].__doc__ or "").partition("\n")[2].strip()
+        for name, form in FORMATS.items()
+    )
 
 
 def models() -> str:
     """Return the table of models, from their cards."""
-    rows = []
-    for asset in assets.table().values():
-        card = asset.card
-        rows.append(
+    return _table(
+        ("model", "makes", "licence of the weights", "commercial use", "file", "run here"),
+        [
             (
-                f"**{card.name}**{' (default)' if asset.default else ''}<br>{card.title}",
+                f"[{card.name}](#{card.name.replace('.', '')}){' (default)' if asset.default else ''}",
                 ", ".join(f"`{field}`" for field in card.fields),
-                _terms(card),
+                card.licence.weights,
                 "yes" if card.licence.commercial else "no",
-                card.training_data,
-                f"{_origin(asset)}<br>{card.source}",
+                "`mien models get`" if asset.sources else "bring it",
                 "yes" if card.run_here else "no",
             )
-        )
-    header = ("model", "makes", "terms of the weights", "commercial use", "trained on", "source", "run here")
-    return _table(header, rows)
+            for asset in assets.table().values()
+            for card in [asset.card]
+        ],
+    )
+
+
+def _about(asset: assets.Asset) -> str:
+    card = asset.card
+    lines = [
+        f"### {card.name}",
+        f"{card.title}. Version {card.version}.",
+        f"- Licence of the weights: {card.licence.weights}. {card.licence.note}",
+        f"- Trained on: {card.training_data}",
+        f"- From: {card.source}",
+        *(f"- Fetched from: `{source}`" for source in asset.sources),
+        *([f"- SHA-256 of the original file: `{asset.sha256}`"] if asset.sha256 else []),
+        *([f"- Measured: {card.evidence}"] if card.evidence else []),
+    ]
+    return "\n".join([lines[0], "", lines[1], "", *lines[2:]])
+
+
+def cards() -> str:
+    """Return a section for each model."""
+    return "\n\n".join(_about(asset) for asset in assets.table().values())
 
 
 def thresholds() -> str:
@@ -112,14 +137,17 @@ def thresholds() -> str:
 
 def contributing() -> str:
     """Return CONTRIBUTING.md, which lies outside the folder of the documentation."""
-    return (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    return text.replace("](docs/", "](")
 
 
 WRITERS: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
+        "cards": cards,
         "commands": commands,
         "contributing": contributing,
         "fields": fields,
+        "formats": formats,
         "models": models,
         "thresholds": thresholds,
     }
