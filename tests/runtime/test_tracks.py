@@ -191,6 +191,32 @@ def test_blurred_moment_in_the_same_place_keeps_the_track() -> None:
     assert set(numbers) == {1}
 
 
+def test_doubtful_face_after_a_gap_is_another_one() -> None:
+    ann = Person(1)
+    tracker = Tracker(same=SAME)
+    for index in range(10):
+        tracker.update(index, index / RATE, faces([box(300)], [ann.look()]))
+    tracker.update(10, 10 / RATE, Faces.empty())
+    assert tracker.update(11, 11 / RATE, faces([box(300)], [ann.look(0.45)])) == (2,)
+
+
+def test_face_that_changes_little_by_little_keeps_its_track() -> None:
+    tracker = Tracker(same=SAME)
+    start, end = np.eye(128)[:2]
+    turns = np.linspace(0, np.pi / 2, 25).tolist()
+    numbers: list[int] = []
+    for index, turn in enumerate(turns):
+        look = np.cos(turn) * start + np.sin(turn) * end
+        numbers += tracker.update(index, index / RATE, faces([box(300)], [look]))
+    assert set(numbers) == {1}
+
+
+def test_movement_is_not_carried_on_for_ever() -> None:
+    walk = [(i / RATE, {"ann": box(100 + 6 * i)}) for i in range(26)]
+    frames = [*walk, (1.9, {"ann": box(310)})]
+    assert follow(Tracker(), frames, looks=False)["ann"] == {1}
+
+
 def test_many_walk_about_and_nobody_takes_anothers_track() -> None:
     random = np.random.default_rng(11)
     people = [Person(seed) for seed in range(20, 26)]

@@ -12,6 +12,7 @@ from mien.cli.analyze import analyze
 from mien.cli.calibrate import calibrate
 from mien.cli.doctor import doctor
 from mien.cli.verify import verify
+from mien.cli.video import video
 
 app = typer.Typer(
     name="mien",
@@ -21,6 +22,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("analyze")(analyze)
+app.command("video")(video)
 app.command("verify")(verify)
 app.command("calibrate")(calibrate)
 app.command("doctor")(doctor)

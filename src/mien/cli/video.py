@@ -1,0 +1,159 @@
+"""`mien video`: every face of videos, frame by frame, with its track; as tables or as a report."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+import time
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli import common
+from mien.core.errors import UnreadablePicture, printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from mien.report.video import Sightings
+    from mien.runtime.pipeline import Options
+
+
+@common.guarded
+def video(
+    paths: Annotated[list[Path], typer.Argument(help="Videos, and folders of them.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="faces.parquet, .csv, .jsonl, or a folder for a report of best shots."
+        ),
+    ] = None,
+    every: Annotated[int, typer.Option("--every", "-n", help="Take every n-th frame.", min=1)] = 1,
+    want: common.Want = None,
+    model: common.Models = None,
+    terms: common.Terms = "any",
+    threads: common.Threads = 0,
+    smallest: common.Smallest = 0.0,
+    mirror: common.Mirror = False,
+    best_shots: Annotated[
+        Path | None, typer.Option("--best-shots", help="A folder for the best picture of each track.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run finished.")] = False,
+    as_json: common.Json = False,
+) -> None:
+    """Find, describe and follow every face of videos: a row a face a frame. A second run goes on with -o.
+
+    Without -o the rows are printed as JSON Lines, or with --json only what was found of each video: its frames
+    and, for each track, for how long it is visible and where its best shot is.
+    """
+    options = common.options_from(want, model, terms, threads, smallest, mirror)
+    videos = _videos_in(paths)
+    if output is None:
+        found = _to_screen(videos, options, every, rows=not as_json)
+    else:
+        found = _to_output(videos, options, every, output, again=again)
+    for sightings in found:
+        end = f"; {sightings.error}" if sightings.error else ""
+        common.say(f"{sightings.path}: frames: {sightings.frames}, tracks: {len(sightings.tracks())}{end}")
+    if best_shots:
+        from mien.report.video import save_best_shots
+
+        saved = save_best_shots(best_shots, found, every)
+        common.say(f"best shots: {len(saved)} in {best_shots}")
+    if as_json:
+        common.out_json({"videos": [sightings.to_dict() for sightings in found]})
+    failed = any(sightings.error for sightings in found)
+    raise typer.Exit(common.SOME_FAILED if failed else common.OK)
+
+
+def _videos_in(inputs: list[Path]) -> list[Path]:
+    from mien.core.picture import EXTENSIONS as PICTURES
+    from mien.runtime.stream import walk
+    from mien.runtime.video import EXTENSIONS
+
+    found: dict[Path, None] = {}
+    for given in inputs:
+        if given.suffix.lower() in PICTURES - {".gif"} and not given.is_dir():
+            common.fail(f"{given} is a picture: use `mien analyze {given}`")
+        for path in walk(given, EXTENSIONS) if given.is_dir() else [given]:
+            found[path] = None
+    if not found:
+        common.fail(f"no videos in {', '.join(str(path) for path in inputs)}")
+    return list(found)
+
+
+def _to_screen(videos: list[Path], options: Options, every: int, *, rows: bool) -> list[Sightings]:
+    from mien.report.tables import rows_of
+    from mien.report.video import Sightings
+    from mien.runtime.footage import tracker_for, watch
+    from mien.runtime.stream import prepared
+
+    options, pipeline = prepared(options, None)
+    found = []
+    # on a terminal the rows themselves show how far it is
+    with common.progress(quiet=rows and sys.stdout.isatty()) as bar:
+        for path in videos:
+            task = _task(bar, path, every)
+            sightings = Sightings(path, tracker_for(pipeline))
+            for _, result in watch(path, options, every=every, pipeline=pipeline, tracker=sightings.tracker):
+                sightings.note(result)
+                bar.advance(task)
+                for row in rows_of(result) if rows else ():
+                    common.out(json.dumps(row, ensure_ascii=False))
+            found.append(sightings)
+    return found
+
+
+def _to_output(
+    videos: list[Path], options: Options, every: int, output: Path, *, again: bool
+) -> list[Sightings]:
+    from mien.report.html import Run
+    from mien.report.journal import Journal
+    from mien.report.tables import WRITERS, write_rows
+    from mien.report.video import Sightings, VideoRun, write_report
+    from mien.runtime.footage import tracker_for
+    from mien.runtime.stream import prepared
+
+    if output.suffix.lower() not in WRITERS and output.suffix and not output.is_dir():
+        common.fail(f"-o {output}: use an ending of {', '.join(WRITERS)}, or a folder for a report")
+    table = output if output.suffix.lower() in WRITERS else output / "faces.csv"
+    if again:
+        table.with_name(f"{table.name}.journal").unlink(missing_ok=True)
+    options, pipeline = prepared(options, None)
+    begin, new = time.monotonic(), 0
+    found = [Sightings(path, tracker_for(pipeline)) for path in videos]
+    with Journal(table, pipeline.contract) as journal:
+        runs = [VideoRun(path, journal, pipeline, every=every) for path in videos]
+        with common.progress() as bar:
+            for run in runs:
+                if run.finished:
+                    common.say(f"{run.path} is done already")
+                    continue
+                task = _task(bar, run.path, every)
+                for _ in run.analyze(options):
+                    bar.advance(task)
+                new += 1
+        parts = zip(runs, found, strict=True)
+        write_rows(table, chain.from_iterable(run.rows(sightings) for run, sightings in parts))
+    if table != output:
+        cards = [model.card for model in pipeline.models()]
+        command = shlex.join(["mien", *sys.argv[1:]])
+        seconds = time.monotonic() - begin
+        write_report(output, found, Run(command, datetime.now().astimezone(), seconds, new, cards), every)
+    return found
+
+
+def _task(bar: Progress, path: Path, every: int) -> TaskID:
+    from mien.runtime.video import inspect
+
+    try:
+        count = inspect(path).frames
+    except UnreadablePicture:
+        # the run itself says what is wrong with it
+        count = None
+    return bar.add_task(printable(path.name), total=math.ceil(count / every) if count else None)
