@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from mien.core.errors import UnreadablePicture, UnwritableOutput
+from mien.core.errors import UnknownFormat, UnreadablePicture, UnwritableOutput
 from mien.core.faces import Faces
 from mien.report import formats
 from mien.report.formats import compreface, convert, deepface, openface
@@ -414,7 +414,7 @@ def test_every_format_is_complete_or_absent(tmp_path: Path, name: str) -> None:
 
 
 def test_an_unknown_format_and_a_wrong_ending_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(formats.UnknownFormat, match="openface, pyfeat, coco, compreface, deepface"):
+    with pytest.raises(UnknownFormat, match="openface, pyfeat, coco, compreface, deepface"):
         formats.write("dlib", tmp_path / "a.csv", [])
     with pytest.raises(UnwritableOutput, match=r"ends in \.json"):
         formats.write("coco", tmp_path / "a.csv", [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 
 class MienError(Exception):
@@ -138,4 +139,21 @@ class WorkerFault(MienError):
     def __init__(self, worker: str, reason: str) -> None:
         super().__init__(f"on {worker}: {reason}")
         self.worker = worker
+        self.reason = reason
+
+
+class UnknownFormat(MienError):
+    """A file format that mien does not write."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"no format {name!r}; there are: {', '.join(known)}")
+        self.name = name
+
+
+class UnreadableMetadata(MienError):
+    """Metadata of a picture that cannot be read, or not be changed without harm; they are left as they are."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(f"{printable(path)}: {reason}")
+        self.path = printable(path)
         self.reason = reason

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from mien.core.errors import MienError, UnwritableOutput
+from mien.core.errors import UnknownFormat, UnwritableOutput
 from mien.report.formats import coco, compreface, deepface, openface, pyfeat
 from mien.runtime.stream import Result
 
@@ -46,14 +46,6 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 """The formats by name."""
 
 
-class UnknownFormat(MienError):
-    """A format that mien does not write."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no format {name!r}; there are: {', '.join(FORMATS)}")
-        self.name = name
-
-
 def check(name: str, path: str | os.PathLike[str]) -> Format:
     """Return a format, after a look at the name of the file that it is to be written into.
 
@@ -62,7 +54,7 @@ def check(name: str, path: str | os.PathLike[str]) -> Format:
         UnwritableOutput: the file's name ends otherwise than the format's files do.
     """
     if name not in FORMATS:
-        raise UnknownFormat(name)
+        raise UnknownFormat(name, FORMATS)
     found = FORMATS[name]
     if Path(path).suffix.lower() != found.ending:
         raise UnwritableOutput(path, f"{found.about} goes into a file whose name ends in {found.ending}")
