@@ -77,13 +77,14 @@ def draw(
     Args:
         picture: the upright picture, at any size.
         faces: its faces, in pixels of the picture at full size (`faces.picture_size`).
-        captions: a text for each face ("" for none); None means `caption`.
+        captions: a text for each face ("" for none); None means `caption`, with the face's number where there are
+            several.
         axes: draw where the head points too: its side red, down green, forward blue. Needs `pose`.
 
     Raises:
         ValueError: there are not as many captions as faces.
     """
-    texts = [caption(face) for face in faces] if captions is None else list(captions)
+    texts = _captions(faces) if captions is None else list(captions)
     if len(texts) != len(faces):
         raise ValueError(f"{len(texts)} captions for {len(faces)} faces")
     image = picture.image() if isinstance(picture, Picture) else picture.convert("RGB")
@@ -107,6 +108,12 @@ def caption(face: Faces) -> str:
     if face.age is not None:
         parts.append(f"{float(face.age[0]):.0f}")
     return ", ".join(parts) or f"{float(face.scores[0]):.2f}"
+
+
+def _captions(faces: Faces) -> list[str]:
+    if len(faces) == 1:
+        return [caption(faces)]
+    return [f"#{index} {caption(face)}" for index, face in enumerate(faces)]
 
 
 def _side(face: Faces) -> float:

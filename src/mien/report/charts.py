@@ -10,7 +10,7 @@ from math import ceil
 
 # Every chart is drawn in these units and scaled to its place by the page; 12 units make readable letters there.
 _WIDE, _HIGH = 420, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 14, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 20, 14, 48
 
 
 def histogram(
@@ -51,7 +51,7 @@ def histogram(
             parts.append(f'<text class="mid" x="{x + bin_wide / 2:.1f}" y="{y - 3:.1f}">{count:,}</text>')
     base = _TOP + plot_high
     for index, edge in enumerate(edges):
-        if edge in labels:
+        if labels.get(edge):
             x = _LEFT + index * bin_wide
             parts.append(f'<path class="axis" d="M{x:.1f} {base}v4"/>')
             parts.append(f'<text class="mid" x="{x:.1f}" y="{base + 17}">{escape(labels[edge])}</text>')
@@ -76,7 +76,7 @@ def spreads(title: str, axis: str, rows: Sequence[tuple[str, Sequence[float]]]) 
         rows: name and values of each score; those without values are left out.
     """
     rows = [(name, sorted(values)) for name, values in rows if values]
-    left, row_high = 168, 24
+    left, row_high = 184, 24
     high = _TOP + row_high * len(rows) + _BOTTOM
     plot_wide = _WIDE - left - _RIGHT
     base = _TOP + row_high * len(rows)
@@ -105,7 +105,7 @@ def spreads(title: str, axis: str, rows: Sequence[tuple[str, Sequence[float]]]) 
             f'<circle class="dot" cx="{place(p50):.1f}" cy="{y:.1f}" r="4.5"/>'
             f"<title>{escape(words)}</title></g>"
         )
-    parts.append(f'<text class="mid dim" x="{left + plot_wide / 2}" y="{high - 8}">{escape(axis)}</text>')
+    parts.append(f'<text class="mid dim" x="{_WIDE / 2:g}" y="{high - 8}">{escape(axis)}</text>')
     return _figure(title, f"{title}. " + "; ".join(said), high, parts)
 
 

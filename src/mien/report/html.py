@@ -26,6 +26,7 @@ from mien.core.faces import Faces
 from mien.core.fields import FIELDS, FIVE_POINTS, QUALITY, Kind
 from mien.core.picture import Picture
 from mien.report import charts
+from mien.report.tables import spelled
 
 EMBEDDED = 24_000_000
 """Bytes of thumbnails that a page holds inside itself; those of later pictures are only in the folder beside it."""
@@ -161,7 +162,7 @@ def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run:
         # Dense points and embeddings stay in the table: ten thousand pictures of them would not fit in memory.
         light = {key: value for key, value in row.items() if not isinstance(value, list)}
         of.setdefault(str(row["source"]), []).append(light)
-    groups = [(path, of.get(printable(path)) or of.get(str(path)) or []) for path in pictures]
+    groups = [(path, of.get(spelled(path), [])) for path in pictures]
     faces = [row for _, group in groups for row in group if row["face"] is not None]
     errors = [(index, group[0]) for index, (_, group) in enumerate(groups) if group and group[0]["error"]]
     data, outside = _data(folder, groups)
@@ -279,7 +280,7 @@ def _data_uri(file: Path) -> str:
 
 
 def _columns(faces: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return what the table can show: key, title, meaning, decimals (None for text) and whether it is shown at first."""
+    """Return what the table can show: key, title, meaning, decimals (None for text), whether shown at first."""
     keys: dict[str, None] = {}
     for row in faces:
         keys.update(dict.fromkeys(key for key, value in row.items() if isinstance(value, (int, float))))
@@ -424,7 +425,7 @@ _ADVICE = (
     ("empty file", "The copy failed or the disk was full: copy the file anew from where it came from."),
     (
         "truncated",
-        "The end of the file is missing: copy or download it again; the part that is there is kept by you only.",
+        "The end of the file is missing: copy or download it again.",
     ),
     (
         "decompression bomb",
@@ -504,7 +505,9 @@ def _charts(faces: Sequence[Row]) -> str:
         parts = [(_words(name), values(f"quality.{name}")) for name in QUALITY[1:]]
         shown.append(
             charts.spreads(
-                "Parts of quality", "dot: median; thick: middle half; thin: nine of ten faces", parts
+                "Parts of quality",
+                "dot: median; thick line: middle half of the faces; thin: nine of ten",
+                parts,
             )
         )
     return "".join(shown)

@@ -118,6 +118,7 @@ function render() {
   find("next").disabled = state.page === pages - 1;
   find("sort").value = state.key;
   find("turn").setAttribute("aria-pressed", state.down);
+  find("turn").disabled = !state.key;
 }
 
 function crop(face) {
@@ -283,7 +284,7 @@ function facts(face) {
     list([["Box, px", faces.box[face].map((number) => Math.round(number)).join(", ")], ...plain.map((column) => [column.title, shown(faces[column.key][face], column)])]),
     ...(quality.length ? [make("h4", {}, "Quality, 0 to 100"), ...quality.map((column) => make("div", { class: "meter" }, make("span", {}, column.title),
       make("i", { vars: { "--value": `${faces[column.key][face]}%` } }), make("span", {}, shown(faces[column.key][face], column))))] : []),
-    ...(points ? [make("h4", {}, "Landmarks, px (left and right as in the picture)"), list(names.map((name, i) => [name, `${Math.round(points[2 * i])}, ${Math.round(points[2 * i + 1])}`]))] : []));
+    ...(points ? [make("h4", {}, "Landmarks, px"), list(names.map((name, i) => [name, `${Math.round(points[2 * i])}, ${Math.round(points[2 * i + 1])}`]))] : []));
 }
 
 // ---- controls
