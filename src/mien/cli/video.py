@@ -125,7 +125,7 @@ def _to_output(
     if again:
         table.with_name(f"{table.name}.journal").unlink(missing_ok=True)
     options, pipeline = prepared(options, None)
-    begin, new = time.monotonic(), 0
+    begin = time.monotonic()
     found = [Sightings(path, tracker_for(pipeline)) for path in videos]
     with Journal(table, pipeline.contract) as journal:
         runs = [VideoRun(path, journal, pipeline, every=every) for path in videos]
@@ -137,14 +137,13 @@ def _to_output(
                 task = _task(bar, run.path, every)
                 for _ in run.analyze(options):
                     bar.advance(task)
-                new += 1
         parts = zip(runs, found, strict=True)
         write_rows(table, chain.from_iterable(run.rows(sightings) for run, sightings in parts))
     if table != output:
         cards = [model.card for model in pipeline.models()]
         command = shlex.join(["mien", *sys.argv[1:]])
         seconds = time.monotonic() - begin
-        write_report(output, found, Run(command, datetime.now().astimezone(), seconds, new, cards), every)
+        write_report(output, found, Run(command, datetime.now().astimezone(), seconds, 0, cards), every)
     return found
 
 

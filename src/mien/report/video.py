@@ -256,6 +256,12 @@ def save_best_shots(folder: Path, found: Sequence[Sightings], every: int = 1) ->
 def write_report(folder: Path, found: Sequence[Sightings], run: Run, every: int = 1) -> None:
     """Write a report's page about videos: the best shot of each track, and what could not be read.
 
+    Args:
+        folder: where the page and its pictures go.
+        found: what was seen in each video.
+        run: what to say of the run; all pictures are new in it.
+        every: as in the run.
+
     Raises:
         UnwritableOutput: it cannot be written.
     """
@@ -270,7 +276,7 @@ def write_report(folder: Path, found: Sequence[Sightings], run: Run, every: int 
         if sightings.error:
             pictures.append(sightings.path)
             rows += rows_of(result_of(UnreadablePicture(sightings.path, sightings.error)))
-    write_page(folder, pictures, rows, run)
+    write_page(folder, pictures, rows, replace(run, new=len(pictures)))
 
 
 def _names(found: Sequence[Sightings]) -> list[str]:

@@ -72,17 +72,32 @@ def stream(
     threads: int = 0,
     smallest: float = 0.0,
     mirror: bool = False,
+    every: int = 1,
+    on: str = "",
 ) -> Iterator[Result]:
-    """Find and describe the faces of many pictures: a folder, or an iterable of what `analyze` takes.
+    """Find and describe the faces of many pictures, or of the frames of a video or camera.
 
-    Order is kept and memory does not grow with their number. Arguments are those of `analyze`; `threads` is
-    the number
-    of workers.
+    Order is kept and memory does not grow with their number.
+
+    Args:
+        given: a folder, an iterable of what `analyze` takes, the path of a video or of a Parquet file of
+            pictures, or a camera's number.
+        want: as `analyze`.
+        models: as `analyze`.
+        terms: as `analyze`.
+        threads: number of workers; 0 makes one for each core.
+        smallest: as `analyze`.
+        mirror: as `analyze`.
+        every: of a video or camera take frames 0, `every`, 2 `every` ... only.
+        on: "" computes in this process; "ray" on a Ray of this machine or the cluster of RAY_ADDRESS, an
+            address such as "ray://HOST:10001" on that cluster. Needs `mien[scale]`; no videos.
 
     Yields:
-        One `Result` a picture; one that cannot be read carries `error` and the others go on.
+        One `Result` a picture or frame; one that cannot be read carries `error` and the others go on. Those
+        of a video also carry `frame`, `seconds`, and each face's `track`.
     """
-    return streams.stream(given, _options(want, models, terms, threads, smallest, mirror))
+    options = _options(want, models, terms, threads, smallest, mirror)
+    return streams.stream(given, options, every=every, on=on)
 
 
 def verify(
