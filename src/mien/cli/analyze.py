@@ -46,6 +46,14 @@ def analyze(
     threads: common.Threads = 0,
     smallest: common.Smallest = 0.0,
     mirror: common.Mirror = False,
+    on: Annotated[
+        str,
+        typer.Option(
+            "--on",
+            metavar="ray|ADDRESS",
+            help="Compute on Ray: 'ray' (the cluster of RAY_ADDRESS, or one of this machine), or a cluster's address.",
+        ),
+    ] = "",
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run finished.")] = False,
     as_json: common.Json = False,
 ) -> None:
@@ -56,9 +64,9 @@ def analyze(
     options = common.options_from(want, model, terms, threads, smallest, mirror)
     pictures = _pictures_in(paths)
     if output is None:
-        raise typer.Exit(_to_screen(pictures, options, annotate, rows=not as_json))
+        raise typer.Exit(_to_screen(pictures, options, annotate, on, rows=not as_json))
     _check(output)
-    summary = _to_output(pictures, output, options, annotate, again=again)
+    summary = _to_output(pictures, output, options, annotate, on, again=again)
     if as_json:
         common.out_json(summary)
     else:
@@ -112,7 +120,7 @@ class _Count:
         self.without_face += row["face"] is None and not row["error"]
 
 
-def _to_screen(pictures: list[Path], options: Options, annotate: Path | None, *, rows: bool) -> int:
+def _to_screen(pictures: list[Path], options: Options, annotate: Path | None, on: str, *, rows: bool) -> int:
     import json
     from dataclasses import replace
 
@@ -121,7 +129,7 @@ def _to_screen(pictures: list[Path], options: Options, annotate: Path | None, *,
 
     count, start = _Count(), time.monotonic()
     pipeline = Pipeline(replace(options, threads=1))
-    for result in _results(pictures, pipeline, options.threads, _keep(None, annotate)):
+    for result in _results(pictures, pipeline, options, _keep(None, annotate), on):
         for row in rows_of(result):
             count.add(row)
             if rows:
@@ -132,7 +140,7 @@ def _to_screen(pictures: list[Path], options: Options, annotate: Path | None, *,
 
 
 def _to_output(
-    pictures: list[Path], output: Path, options: Options, annotate: Path | None, *, again: bool
+    pictures: list[Path], output: Path, options: Options, annotate: Path | None, on: str, *, again: bool
 ) -> dict[str, Any]:
     from dataclasses import replace
 
@@ -151,7 +159,7 @@ def _to_output(
         if len(todo) < len(pictures):
             common.say(f"{len(pictures) - len(todo):,} of {len(pictures):,} pictures are done already")
         try:
-            _work(todo, journal, pipeline, options.threads, _keep(folder, annotate))
+            _work(todo, journal, pipeline, options, _keep(folder, annotate), on)
         except KeyboardInterrupt:
             done = sum(journal.has(path) for path in pictures)
             common.fail(
@@ -192,9 +200,12 @@ def _done(path: Path, journal: Journal, folder: Path | None, annotate: Path | No
     return kept or journal.failed(iter([path])) > 0
 
 
-def _keep(folder: Path | None, annotate: Path | None) -> Keep:
+def _keep(folder: Path | None, annotate: Path | None) -> Keep | None:
     """Return what writes the pictures that are wanted, called while a picture's pixels are at hand."""
     from mien.report.html import picture_name, write_annotated, write_picture
+
+    if folder is None and annotate is None:
+        return None
 
     def keep(path: Path, picture: Picture, faces: Faces) -> None:
         if folder is not None:
@@ -205,29 +216,42 @@ def _keep(folder: Path | None, annotate: Path | None) -> Keep:
     return keep
 
 
-def _results(todo: list[Path], pipeline: Pipeline, threads: int, keep: Keep) -> Iterator[Result]:
-    """Yield each picture's result in order, its pictures written by the worker that read it."""
-    from mien.runtime.stream import CHUNK, available_cores, chunked, ordered, result_of
+def _results(
+    todo: list[Path], pipeline: Pipeline, options: Options, keep: Keep | None, on: str
+) -> Iterator[Result]:
+    """Yield each picture's result in order, its pictures written by the thread that read it."""
+    from mien.runtime.stream import CHUNK, available_cores, chunked, ordered, result_of, stream
+
+    if on:
+        # What is far away gives no pixels back: pictures that are wanted are read once more, here.
+        for path, result in zip(todo, stream(todo, options, pipeline=pipeline, on=on), strict=True):
+            if keep is not None and result.error is None:
+                keep(path, pipeline.read(path), result.faces)
+            yield result
+        return
 
     def look(chunk: list[Path]) -> list[Result]:
-        outcomes = pipeline.analyze_many(
-            chunk, seen=lambda index, picture, faces: keep(chunk[index], picture, faces)
-        )
-        return [result_of(outcome) for outcome in outcomes]
+        def seen(index: int, picture: Picture, faces: Faces) -> None:
+            if keep is not None:
+                keep(chunk[index], picture, faces)
+
+        return [result_of(outcome) for outcome in pipeline.analyze_many(chunk, seen=seen)]
 
     chunks = chunked(todo, lambda chunk: len(chunk) >= CHUNK)
-    for results in ordered(look, chunks, threads or available_cores()):
+    for results in ordered(look, chunks, options.threads or available_cores()):
         yield from results
 
 
-def _work(todo: list[Path], journal: Journal, pipeline: Pipeline, threads: int, keep: Keep) -> None:
+def _work(
+    todo: list[Path], journal: Journal, pipeline: Pipeline, options: Options, keep: Keep | None, on: str
+) -> None:
     from mien.report.journal import fingerprint
     from mien.report.tables import rows_of
 
     marks = {path: fingerprint(path) for path in todo}
     with common.progress() as bar:
         task = bar.add_task("pictures", total=len(todo))
-        for path, result in zip(todo, _results(todo, pipeline, threads, keep), strict=True):
+        for path, result in zip(todo, _results(todo, pipeline, options, keep, on), strict=True):
             journal.add(path, rows_of(result), marks[path])
             bar.advance(task)
 
