@@ -157,3 +157,12 @@ class UnreadableMetadata(MienError):
         super().__init__(f"{printable(path)}: {reason}")
         self.path = printable(path)
         self.reason = reason
+
+
+class UnreadableNames(MienError):
+    """A table of names that cannot be read."""
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(f"{printable(path)}: {reason}")
+        self.path = printable(path)
+        self.reason = reason
