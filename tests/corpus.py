@@ -75,10 +75,14 @@ def looping_tiff() -> bytes:
 def _cut(photo: Image.Image) -> dict[str, tuple[bytes, str | None]]:
     """Return JPEG, PNG and WebP cut at every tenth."""
     files: dict[str, tuple[bytes, str | None]] = {}
-    for format_, ending, reason in (("JPEG", "jpg", "truncated"), ("PNG", "png", ""), ("WEBP", "webp", None)):
+    for format_, ending, reason in (
+        ("JPEG", "jpg", "truncated"),
+        ("PNG", "png", "truncated"),
+        ("WEBP", "webp", None),
+    ):
         data = encoded(face(photo), format_)
         for tenth in range(1, 10):
-            files[f"cut_{tenth}.{ending}"] = (data[: len(data) * tenth // 10], reason or None)
+            files[f"cut_{tenth}.{ending}"] = (data[: len(data) * tenth // 10], reason)
     return files
 
 
@@ -145,6 +149,7 @@ def _odd(photo: Image.Image) -> dict[str, tuple[bytes, str | None]]:
         "glass.png": encoded(small.convert("RGBA"), "PNG"),
         "bits.png": encoded(small.convert("1"), "PNG"),
         "modern.avif": encoded(small, "AVIF"),
+        "modern.heic": _heic(small),
         "plain.bmp": encoded(small, "BMP"),
         "plain.ppm": encoded(small, "PPM"),
         "ending_in_capitals.JPG": encoded(small, "JPEG"),
@@ -158,6 +163,14 @@ def _odd(photo: Image.Image) -> dict[str, tuple[bytes, str | None]]:
         )
         right[f"orientation_{orientation}.jpg"] = encoded(stored, "JPEG", exif=exif.tobytes(), quality=92)
     return {name: (data, "") for name, data in right.items()}
+
+
+def _heic(image: Image.Image) -> bytes:
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=90)
+    return buffer.getvalue()
 
 
 def _tagged(image: Image.Image, orientation: int) -> Image.Image:

@@ -25,6 +25,7 @@ EXTENSIONS = frozenset(
         ".jpeg",
         ".jpe",
         ".jfif",
+        ".mpo",
         ".png",
         ".webp",
         ".gif",
