@@ -9,8 +9,10 @@ import typer
 import mien
 from mien.cli import models
 from mien.cli.analyze import analyze
+from mien.cli.blur import blur
 from mien.cli.calibrate import calibrate
 from mien.cli.doctor import doctor
+from mien.cli.tag import tag
 from mien.cli.verify import verify
 from mien.cli.video import video
 
@@ -23,6 +25,8 @@ app = typer.Typer(
 )
 app.command("analyze")(analyze)
 app.command("video")(video)
+app.command("blur")(blur)
+app.command("tag")(tag)
 app.command("verify")(verify)
 app.command("calibrate")(calibrate)
 app.command("doctor")(doctor)

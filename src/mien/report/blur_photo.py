@@ -50,6 +50,7 @@ class Blurred:
         style: the style that was used in the end.
         remaining: where a face is still found, in words; empty when the check found none.
         note: what else should be known of it.
+        damage: why the source could not be read to its end; the copy holds what came before.
     """
 
     faces: int
@@ -58,6 +59,7 @@ class Blurred:
     style: str = ""
     remaining: tuple[str, ...] = ()
     note: str = ""
+    damage: str = ""
 
 
 def blur_photo(
@@ -94,7 +96,8 @@ def blur_photo(
         data = file.data
         if strip:
             data = metadata.stripped(data, file.orientation) or file.encoded(pages, pages, cover, strip=True)
-        _write(target, data)
+        if data is not file.data or not is_same_file(source, target):
+            _write(target, data)
         return Blurred(0, len(pages), copied=True)
     solid: list[Table] = [np.zeros((0, 4)) for _ in pages]
     data = file.encoded(pages, solid, cover, strip=strip)
@@ -120,6 +123,14 @@ def _touched(boxes: Table, again: Table) -> Table:
         return again
     same = overlap_of_smaller(boxes, again) >= _SAME_FACE
     return np.concatenate([boxes[same.any(axis=1)], again])
+
+
+def is_same_file(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> bool:
+    """Tell whether two names, existing or not, are one file: by links too."""
+    try:
+        return os.path.samefile(source, target)  # noqa: PTH121 - works for names that are no UTF-8
+    except OSError:
+        return False
 
 
 def _write(target: str | os.PathLike[str], data: bytes) -> None:

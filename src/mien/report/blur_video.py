@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +18,7 @@ from mien.core.atomic import replacing
 from mien.core.errors import UnreadablePicture, printable
 from mien.core.geometry import overlap_of_smaller
 from mien.report.blur import Cover, extents, hide
-from mien.report.blur_photo import Blurred, faces_left
+from mien.report.blur_photo import Blurred, faces_left, is_same_file
 from mien.report.blur_tracks import Covered, Sighting, cover_frames
 from mien.runtime.footage import watch
 from mien.runtime.pipeline import Options, Pipeline
@@ -75,7 +78,7 @@ def blur_video(
         tick: is told the progress.
 
     Returns:
-        What became of it; `note` says when the video is damaged, and the copy holds what could be read.
+        What became of it; with `damage`, the copy holds what could be read.
 
     Raises:
         UnreadablePicture: no frame can be read, or its container takes no video that can be written here.
@@ -86,17 +89,23 @@ def blur_video(
     expected = max(inspect(source).frames or 1, 1)
     seconds: list[float] = []
     sightings: list[Sighting] = []
-    note = ""
+    damage = ""
     for frame, result in watch(source, options, pipeline=pipeline):
         if frame is None or result.error is not None:
-            note = result.error.reason if result.error else ""
+            damage = result.error.reason if result.error else ""
             continue
         seconds.append(frame.seconds)
         for track, box in zip(result.track or (), extents(result.faces), strict=True):
             sightings.append(Sighting(len(seconds) - 1, track, box))
         tick(_FIND * min(len(seconds) / expected, 1))
     if not seconds:
-        raise UnreadablePicture(name, note or "no frame could be read")
+        raise UnreadablePicture(name, damage or "no frame could be read")
+    if not sightings and not damage:
+        if not is_same_file(source, target) or strip:
+            with replacing(target) as file:
+                _copy(name, file, strip=strip)
+        tick(1.0)
+        return Blurred(0, len(seconds), copied=True)
     solid: set[int] = set()
     with replacing(target) as file:
         covered = cover_frames(seconds, sightings)
@@ -119,7 +128,7 @@ def blur_video(
         len(seconds),
         style="solid" if solid else cover.style,
         remaining=tuple(remaining[:_MOST_TOLD]),
-        note=note,
+        damage=damage,
     )
 
 
@@ -162,39 +171,59 @@ def _write(
     strip: bool,
     tick: Tick,
 ) -> None:
+    with open_video(name) as source, open_video(name) as side, _output(name, target) as output:
+        picture = picture_stream(source, name)
+        stream = _stream_like(output, picture, name)
+        rest = _Rest(side, output, ("audio", "subtitle"))
+        if not strip:
+            _describe(source, output)
+            stream.metadata.update(picture.metadata)
+        ready = False
+        last: int | None = None
+        for index, (frame, clock) in enumerate(decode(source, picture, Damage())):
+            if index >= len(covered):
+                break
+            if not ready:
+                _prepare(stream, frame, picture)
+                output.start_encoding()
+                ready = True
+            made = _covered_frame(frame, stream.pix_fmt, picture, covered[index], cover, solid)
+            last = _stamp(made, clock, picture.time_base, last)
+            output.mux(stream.encode(made))
+            rest.until(clock)
+            tick(_FIND + _WRITE * (index + 1) / len(covered))
+        output.mux(stream.encode())
+        rest.until(None)
+
+
+def _copy(name: str, target: Path, *, strip: bool) -> None:
+    """Copy a video in which there is nothing to cover; without its metadata when asked, then packet by packet."""
+    if not strip:
+        with open(name, "rb") as source, target.open("wb") as file:  # noqa: PTH123 - names that are no UTF-8
+            shutil.copyfileobj(source, file)
+        return
+    with open_video(name) as source, _output(name, target) as output:
+        picture = picture_stream(source, name)
+        _Rest(source, output, ("audio", "subtitle"), picture).until(None)
+
+
+@contextlib.contextmanager
+def _output(name: str, target: Path) -> Iterator[Any]:
+    """Open a container for writing; what FFmpeg has to complain of becomes mien's errors."""
     import av
 
-    form = _CONTAINERS.get(target.suffix.lower())
-    with open_video(name) as source, open_video(name) as side:
-        picture = picture_stream(source, name)
-        try:
-            with av.open(f"file:{target}", "w", format=form) as output:
-                stream = _stream_like(output, picture, name)
-                rest = _Rest(side, output)
-                if not strip:
-                    output.metadata.update({k: v for k, v in source.metadata.items() if k != "encoder"})
-                    stream.metadata.update(picture.metadata)
-                ready = False
-                last: int | None = None
-                for index, (frame, clock) in enumerate(decode(source, picture, Damage())):
-                    if index >= len(covered):
-                        break
-                    if not ready:
-                        _prepare(stream, frame, picture)
-                        output.start_encoding()
-                        ready = True
-                    made = _covered_frame(frame, stream.pix_fmt, picture, covered[index], cover, solid)
-                    last = _stamp(made, clock, picture.time_base, last)
-                    output.mux(stream.encode(made))
-                    rest.until(clock)
-                    tick(_FIND + _WRITE * (index + 1) / len(covered))
-                output.mux(stream.encode())
-                rest.until(None)
-        except (av.FFmpegError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno and error.errno > 0 and error.strerror:
-                raise OSError(error.errno, error.strerror) from error
-            text = " ".join(str(error).split())[:160]
-            raise UnreadablePicture(name, f"cannot be written back ({printable(text)})") from error
+    try:
+        with av.open(f"file:{target}", "w", format=_CONTAINERS.get(target.suffix.lower())) as output:
+            yield output
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno and error.errno in errno.errorcode and error.strerror:
+            raise OSError(error.errno, error.strerror) from error
+        text = printable(" ".join(str(error).split()).replace(os.fspath(target), name)[:160])
+        raise UnreadablePicture(name, f"cannot be written back ({text})") from error
+
+
+def _describe(source: Any, output: Any) -> None:
+    output.metadata.update({key: value for key, value in source.metadata.items() if key != "encoder"})
 
 
 def _stream_like(output: Any, picture: Any, name: str) -> Any:
@@ -294,11 +323,12 @@ def _stamp(frame: Any, clock: float, time_base: Fraction, last: int | None) -> i
 
 
 class _Rest:
-    """Copies sound and subtitles, packet by packet, as far as the pictures have come."""
+    """Copies streams packet by packet, as far as the pictures have come."""
 
-    def __init__(self, source: Any, output: Any) -> None:
+    def __init__(self, source: Any, output: Any, kinds: tuple[str, ...], picture: Any = None) -> None:
         self._output = output
-        streams = [stream for stream in source.streams if stream.type in ("audio", "subtitle")]
+        streams = [stream for stream in source.streams if stream.type in kinds]
+        streams = ([picture] if picture is not None else []) + streams
         self._into = {stream.index: output.add_stream_from_template(stream) for stream in streams}
         for stream in streams:
             self._into[stream.index].disposition = stream.disposition
