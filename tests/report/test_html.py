@@ -80,7 +80,7 @@ def write(folder: Path, results: list[tuple[Path, Result]], command: str = "mien
     return write_page(folder, [path for path, _ in results], rows, a_run(len(results), command))
 
 
-NAMES = ("b.jpg", HOSTILE, "none.png", "c\nd.jpg", os.fsdecode(b"caf\xe9.jpg"), "gone.jpg")
+NAMES = ("b.jpg", HOSTILE, "none.png", "c\nd.jpg", os.fsdecode(b"caf\xe9\n.jpg"), "gone.jpg")
 
 
 def the_results() -> list[tuple[Path, Result]]:
@@ -237,7 +237,7 @@ def test_names_are_shown_as_they_are_and_never_run(seen: Seen) -> None:
     page = seen.page
     page.get_by_text("Pictures", exact=True).last.click()
     names = page.locator(".tile b").all_inner_texts()
-    assert names == ["b.jpg", HOSTILE, "none.png", "c\\nd.jpg", "caf\\udce9.jpg", "gone.jpg"]
+    assert names == ["b.jpg", HOSTILE, "none.png", "c\\nd.jpg", "caf\\udce9\\n.jpg", "gone.jpg"]
     assert page.locator('img[src="x"]').count() == 0
     assert HOSTILE in page.locator(".run").inner_text()
     # Even if a name got through, the page's policy would not run it.

@@ -194,10 +194,9 @@ def _done(path: Path, journal: Journal, folder: Path | None, annotate: Path | No
 
     if not journal.has(path):
         return False
-    kept = (folder is None or has_picture(folder, path)) and (
+    return (folder is None or has_picture(folder, path)) and (
         annotate is None or (annotate / picture_name(path)).is_file()
     )
-    return kept or journal.failed(iter([path])) > 0
 
 
 def _keep(folder: Path | None, annotate: Path | None) -> Keep | None:

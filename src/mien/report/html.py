@@ -164,7 +164,7 @@ def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run:
         of.setdefault(str(row["source"]), []).append(light)
     groups = [(path, of.get(spelled(path), [])) for path in pictures]
     faces = [row for _, group in groups for row in group if row["face"] is not None]
-    errors = [(index, group[0]) for index, (_, group) in enumerate(groups) if group and group[0]["error"]]
+    errors = [(i, path, group[0]) for i, (path, group) in enumerate(groups) if group and group[0]["error"]]
     data, outside = _data(folder, groups)
     script, style = _asset("page.js"), _asset("page.css")
     parts = {
@@ -454,14 +454,14 @@ def advice(reason: str) -> str:
     )
 
 
-def _errors(errors: Sequence[tuple[int, Row]]) -> str:
+def _errors(errors: Sequence[tuple[int, Path, Row]]) -> str:
     if not errors:
         return ""
     items = "".join(
-        f'<article id="error-{index}"><h3><a href="#picture-{index}">{escape(_last(str(row["source"])))}</a></h3>'
-        f'<p class="path">{escape(str(row["source"]))}</p>'
+        f'<article id="error-{index}"><h3><a href="#picture-{index}">{escape(printable(path.name))}</a></h3>'
+        f'<p class="path">{escape(printable(path))}</p>'
         f'<p class="reason">{escape(str(row["error"]))}</p><p>{escape(advice(str(row["error"])))}</p></article>'
-        for index, row in errors
+        for index, path, row in errors
     )
     count = "One picture" if len(errors) == 1 else f"{len(errors):,} pictures"
     return (
@@ -469,10 +469,6 @@ def _errors(errors: Sequence[tuple[int, Row]]) -> str:
         f"<p>The others are complete. Mend these and run the same command again: only they are read then.</p>"
         f'<div class="errors">{items}</div></section>'
     )
-
-
-def _last(source: str) -> str:
-    return source.rsplit("/", 1)[-1]
 
 
 def _charts(faces: Sequence[Row]) -> str:
