@@ -100,7 +100,7 @@ def _tag(
         write = xmp_files.tag_jpeg if into == "file" else xmp_files.tag_sidecar
         tagged = write(path, regions, xmp.stored_size(faces, orientation), dry=dry)
     except MienError as error:
-        return {**row, "error": str(error)}
+        return {**row, "error": str(error).removeprefix(f"{printable(path)}: ")}
     except OSError as error:
         return {**row, "error": error.strerror or str(error)}
     return {

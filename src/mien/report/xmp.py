@@ -58,7 +58,7 @@ class Merged:
 
     Attributes:
         packet: the XMP; the very bytes that were given when there was nothing to add.
-        added: how many faces were not in it yet.
+        added: how many faces it lacked as regions of one kind or of both.
         named: how many faces in it were nameless and have a name now.
         kept: names in it that stay although another name was given for the face.
     """
