@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 import sys
 import time
@@ -59,12 +60,13 @@ def video(
         found = _to_output(videos, options, every, output, again=again)
     for sightings in found:
         end = f"; {sightings.error}" if sightings.error else ""
-        common.say(f"{sightings.path}: frames: {sightings.frames}, tracks: {len(sightings.tracks())}{end}")
+        counts = f"frames: {sightings.frames}, tracks: {len(sightings.tracks())}"
+        common.say(f"{printable(sightings.path)}: {counts}{end}")
     if best_shots:
         from mien.report.video import save_best_shots
 
         saved = save_best_shots(best_shots, found, every)
-        common.say(f"best shots: {len(saved)} in {best_shots}")
+        common.say(f"best shots: {len(saved)} in {printable(best_shots)}")
     if as_json:
         common.out_json({"videos": [sightings.to_dict() for sightings in found]})
     failed = any(sightings.error for sightings in found)
@@ -78,12 +80,14 @@ def _videos_in(inputs: list[Path]) -> list[Path]:
 
     found: dict[Path, None] = {}
     for given in inputs:
-        if given.suffix.lower() in PICTURES - {".gif"} and not given.is_dir():
-            common.fail(f"{given} is a picture: use `mien analyze {given}`")
-        for path in walk(given, EXTENSIONS) if given.is_dir() else [given]:
-            found[path] = None
+        if os.path.isdir(given):  # noqa: PTH112 - Path.is_dir raises for names that are too long
+            found.update(dict.fromkeys(walk(given, EXTENSIONS)))
+        elif given.suffix.lower() in PICTURES - {".gif"}:
+            common.fail(f"{printable(given)} is a picture: use `mien analyze {printable(given)}`")
+        else:
+            found[given] = None
     if not found:
-        common.fail(f"no videos in {', '.join(str(path) for path in inputs)}")
+        common.fail(f"no videos in {', '.join(printable(path) for path in inputs)}")
     return list(found)
 
 
@@ -120,7 +124,9 @@ def _to_output(
     from mien.runtime.stream import prepared
 
     if output.suffix.lower() not in WRITERS and output.suffix and not output.is_dir():
-        common.fail(f"-o {output}: use an ending of {', '.join(WRITERS)}, or a folder for a report")
+        common.fail(
+            f"-o {printable(output)}: use an ending of {', '.join(WRITERS)}, or a folder for a report"
+        )
     table = output if output.suffix.lower() in WRITERS else output / "faces.csv"
     if again:
         table.with_name(f"{table.name}.journal").unlink(missing_ok=True)
@@ -132,7 +138,7 @@ def _to_output(
         with common.progress() as bar:
             for run in runs:
                 if run.finished:
-                    common.say(f"{run.path} is done already")
+                    common.say(f"{printable(run.path)} is done already")
                     continue
                 task = _task(bar, run.path, every)
                 for _ in run.analyze(options):
