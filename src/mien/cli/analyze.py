@@ -36,6 +36,7 @@ def analyze(
             help="faces.parquet, .csv, .jsonl, or a folder for a report.",
         ),
     ] = None,
+    form: common.Format = "",
     annotate: Annotated[
         Path | None,
         typer.Option("--annotate", help="A folder for copies of the pictures with the faces drawn on them."),
@@ -62,11 +63,12 @@ def analyze(
     Without -o the rows are printed as JSON Lines, or with --json only a summary of the run.
     """
     options = common.options_from(want, model, terms, threads, smallest, mirror)
+    common.check_format(form, output)
     pictures = _pictures_in(paths)
     if output is None:
         raise typer.Exit(_to_screen(pictures, options, annotate, on, rows=not as_json))
-    _check(output)
-    summary = _to_output(pictures, output, options, annotate, on, again=again)
+    _check(output, form)
+    summary = _to_output(pictures, output, options, annotate, on, form, again=again)
     if as_json:
         common.out_json(summary)
     else:
@@ -86,9 +88,9 @@ def _pictures_in(paths: list[Path]) -> list[Path]:
     return pictures
 
 
-def _check(output: Path) -> None:
+def _check(output: Path, form: str) -> None:
     """Find out before the work begins whether the output's name can be meant."""
-    table = output.suffix.lower() in _TABLES
+    table = bool(form) or output.suffix.lower() in _TABLES
     if table and output.is_dir():
         common.fail(f"-o {output}: is a folder; a table needs a name of its own in it", common.SOME_FAILED)
     if not table and output.is_file():
@@ -140,17 +142,24 @@ def _to_screen(pictures: list[Path], options: Options, annotate: Path | None, on
 
 
 def _to_output(
-    pictures: list[Path], output: Path, options: Options, annotate: Path | None, on: str, *, again: bool
+    pictures: list[Path],
+    output: Path,
+    options: Options,
+    annotate: Path | None,
+    on: str,
+    form: str,
+    *,
+    again: bool,
 ) -> dict[str, Any]:
     from dataclasses import replace
 
+    from mien.report.formats import write_rows
     from mien.report.journal import Journal
-    from mien.report.tables import write_rows
     from mien.runtime.pipeline import Pipeline
 
     start = time.monotonic()
     pipeline = Pipeline(replace(options, threads=1))
-    folder = None if output.suffix.lower() in _TABLES else output
+    folder = None if form or output.suffix.lower() in _TABLES else output
     table = folder / "faces.csv" if folder else output
     if again:
         table.with_name(table.name + ".journal").unlink(missing_ok=True)
@@ -167,12 +176,15 @@ def _to_output(
                 "the same command goes on from there",
                 130,
             )
-        write_rows(table, journal.rows(iter(pictures)))
+        write_rows(form, table, journal.rows(iter(pictures)))
         if folder:
             _report(folder, pictures, journal, pipeline, len(todo), time.monotonic() - start)
         count = _Count()
         for row in journal.rows(iter(pictures)):
             count.add(row)
+            if form and row["error"]:
+                # Other programs' files have no place for it.
+                common.say(f"{row['source']}: {row['error']}")
     target = folder / "index.html" if folder else table
     return _summary(target, len(pictures), len(todo), count, time.monotonic() - start)
 

@@ -55,6 +55,14 @@ Smallest = Annotated[
 Mirror = Annotated[
     bool, typer.Option("--mirror", help="Add the mirrored face to each embedding: slower, more accurate.")
 ]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="Write -o as that program does: its columns, units and box order.",
+        metavar="openface|pyfeat|coco|compreface|deepface",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -81,6 +89,20 @@ def options_from(
         search=Search(smallest=smallest),
         mirror=mirror,
     )
+
+
+def check_format(name: str, output: Path | None) -> None:
+    """Leave with an error unless the output can be a file of the format; no name is mien's own tables."""
+    from mien.report import formats
+
+    if not name:
+        return
+    if output is None:
+        fail(f"--format {name}: say into which file with -o")
+    try:
+        formats.check(name, output)
+    except UnwritableOutput as error:
+        fail(str(error))
 
 
 def pictures_in(inputs: Iterable[Path]) -> Iterator[Path]:

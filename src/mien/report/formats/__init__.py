@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from mien.core.errors import UnknownFormat, UnwritableOutput
+from mien.report import tables
 from mien.report.formats import coco, compreface, deepface, openface, pyfeat
 from mien.runtime.stream import Result
 
@@ -74,3 +76,16 @@ def write(name: str, path: str | os.PathLike[str], results: Iterable[Result]) ->
         UnwritableOutput: the file's name does not fit the format, full disk, read-only folder.
     """
     check(name, path).write(path, results)
+
+
+def write_rows(name: str, path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the rows of results in a format, or with no name as mien's own table.
+
+    Raises:
+        UnknownFormat: as `write`.
+        UnwritableOutput: as `write` and `mien.report.tables.write_rows`.
+    """
+    if name:
+        write(name, path, tables.results_of(rows))
+    else:
+        tables.write_rows(path, rows)
