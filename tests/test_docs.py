@@ -55,37 +55,41 @@ def _with_python() -> list[Path]:
     return [page for page in PAGES if _blocks(page, "python") and page.name != "CONTRIBUTING.md"]
 
 
-@pytest.fixture
-def workplace(
-    tmp_path: Path, astronaut: npt.NDArray[np.uint8], demo_photos: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="session")
+def furnished(
+    tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uint8], demo_photos: Path
 ) -> Path:
-    """Return a folder with what the pages' commands name: photos, people, a video and models of its own."""
-    shots = {
-        "hopper": demo_photos / "grace_hopper.jpg",
-        "obama": demo_photos / "obama.jpg",
-        "obama2": demo_photos / "obama2.jpg",
-    }
-    people = {"grace": "hopper", "barack": "obama"}
-    for folder in ("photos", "people/grace", "people/barack"):
-        (tmp_path / folder).mkdir(parents=True)
-    for name, shot in shots.items():
-        small = Image.open(shot)
-        small.thumbnail((480, 480))
-        small.save(tmp_path / "photos" / f"{name}.jpg")
-    for person, name in people.items():
+    """Return a folder with what the pages' commands name (photos, people, a video), and models beside it."""
+    top = tmp_path_factory.mktemp("docs")
+    shutil.copytree(assets.folder(), top / "models")
+    folder = top / "work"
+    for name in ("photos", "people/grace", "people/barack"):
+        (folder / name).mkdir(parents=True)
+    for name in ("grace_hopper", "obama", "obama2"):
+        _small(demo_photos / f"{name}.jpg", folder / "photos" / f"{name}.jpg", 480)
+    for person, photo in (("grace", "grace_hopper"), ("barack", "obama")):
         for width in (200, 240, 280):
-            picture = Image.open(tmp_path / "photos" / f"{name}.jpg")
-            picture.thumbnail((width, 480))
-            picture.save(tmp_path / "people" / person / f"{width}.jpg")
-    for name, same in (("a", "obama"), ("b", "obama2"), ("photo", "hopper")):
-        shutil.copy(tmp_path / "photos" / f"{same}.jpg", tmp_path / f"{name}.jpg")
-    frames = [
-        films.pasted(np.full((240, 320, 3), 90, np.uint8), astronaut, 20 + 12 * i, 10, 220) for i in range(4)
-    ]
-    films.film(tmp_path / "clip.mp4", frames, sound=True)
-    models = tmp_path / "models"
-    shutil.copytree(assets.folder(), models)
-    monkeypatch.setenv("MIEN_MODELS", str(models))
+            target = folder / "people" / person / f"{width}.jpg"
+            _small(folder / "photos" / f"{photo}.jpg", target, width)
+    for name, photo in (("a", "obama"), ("b", "obama2"), ("photo", "grace_hopper")):
+        shutil.copy(folder / "photos" / f"{photo}.jpg", folder / f"{name}.jpg")
+    grey = np.full((240, 320, 3), 90, np.uint8)
+    frames = [films.pasted(grey, astronaut, 20 + 12 * step, 10, 220) for step in range(4)]
+    films.film(folder / "clip.mp4", frames, sound=True)
+    return top
+
+
+def _small(photo: Path, target: Path, width: int) -> None:
+    picture = Image.open(photo)
+    picture.thumbnail((width, 480))
+    picture.save(target)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, furnished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a fresh copy of that folder, and work in it."""
+    shutil.copytree(furnished / "work", tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("MIEN_MODELS", str(furnished / "models"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -149,6 +153,13 @@ def test_extras_exist(name: str) -> None:
 def test_links_lead_somewhere(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text("utf-8")):
         assert "://" in target or (ROOT / target).exists(), target
+
+
+def test_readme_names_the_package_of_every_default_model() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    for asset in assets.table().values():
+        if asset.default:
+            assert f"`{asset.sources[0].removeprefix('pypi:').partition('==')[0]}`" in text, asset.name
 
 
 def test_generated_parts_name_every_command_field_and_model() -> None:
