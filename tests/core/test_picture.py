@@ -70,14 +70,15 @@ def test_transparency_becomes_white(tmp_path: Path) -> None:
     assert (Picture.read(path).pixels == 255).all()
 
 
+@pytest.mark.parametrize("ending", ["png", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(orientation: int, ending: str, tmp_path: Path) -> None:
     from PIL import ImageOps
 
     stored = Image.fromarray(np.random.default_rng(1).integers(0, 255, (6, 9, 3), np.uint8))
     exif = Image.Exif()
     exif[274] = orientation
-    path = saved(tmp_path, "a.png", stored, exif=exif)
+    path = saved(tmp_path, f"a.{ending}", stored, exif=exif)
     picture = Picture.read(path)
     with Image.open(path) as image:
         expected = np.asarray(ImageOps.exif_transpose(image))

@@ -268,11 +268,13 @@ def _from_image(image: Image.Image, name: str, least_side: int | None, limits: L
         _check_size(image, name, limits)
         width, height = image.size
     rgb = _rgb(image)
-    turn = _UPRIGHT.get(orientation)
+    # Pillow turns TIFFs itself as it loads them, and then they no longer say that they are to be turned.
+    still, _ = _orientation(image)
+    turn = _UPRIGHT.get(still)
     if turn is not None:
         rgb = rgb.transpose(turn)
     pixels = np.asarray(rgb)
-    size = (height, width) if orientation >= 5 else (width, height)
+    size = (height, width) if still >= 5 else (width, height)
     return Picture(pixels, name, size, orientation, tagged, animated)
 
 

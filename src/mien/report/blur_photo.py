@@ -36,7 +36,7 @@ _MOST_PIXELS = 400_000_000
 _SAME_FACE = 0.5
 # What the tags of a TIFF say about the picture, rather than how its pixels are stored or where a preview is.
 _TIFF_TAGS = (270, 271, 272, 274, 282, 283, 296, 305, 306, 315, 33432, 33723)
-_MAKER_NOTE = 37500
+_XMP, _MAKER_NOTE = 700, 37500
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ class _File:
             image = _open(data)
         except Exception as error:
             raise _unreadable(name, error) from error
-        opened = cls(name, data, image, picture.orientation, False)
+        # Pillow turns TIFFs upright as it loads them, and so they are written.
+        opened = cls(name, data, image, 1 if image.format == "TIFF" else picture.orientation, False)
         opened._refuse()
         if image.format == "MPO":
             opened.note = "only the first of its pictures is kept"
@@ -373,11 +374,10 @@ def _exif_and_xmp(image: Any, orientation: int, *, strip: bool) -> dict[str, Any
         return {}
     exif = None if strip else metadata.without_thumbnail(image.info.get("exif") or b"")
     exif = exif or metadata.orientation_only(orientation)
-    # None keeps Pillow from carrying over what the picture came with
-    found: dict[str, Any] = {"exif": b"Exif\0\0" + exif if exif else b""}
+    found: dict[str, Any] = {"exif": b"Exif\0\0" + exif} if exif else {}
     xmp = image.info.get("xmp")
-    if image.format != "PNG":
-        found["xmp"] = metadata.without_previews(xmp) if xmp and not strip else b""
+    if xmp and not strip and image.format != "PNG":
+        found["xmp"] = metadata.without_previews(xmp)
     return found
 
 
@@ -407,12 +407,12 @@ def _tiff_settings(image: Any, *, strip: bool, orientation: int) -> dict[str, An
             values = {tag: value for tag, value in own.get_ifd(place).items() if tag != _MAKER_NOTE}
             if values:
                 exif.get_ifd(place).update(values)
+        if image.info.get("xmp"):
+            exif[_XMP] = metadata.without_previews(image.info["xmp"])
     compression = image.info.get("compression", "raw")
     if compression in ("group3", "group4", "tiff_ccitt", "ccitt"):
         compression = "tiff_lzw"
     found: dict[str, Any] = {"exif": exif, "compression": compression}
-    # Pillow would take over all tags of a picture that it read, with the places of previews
-    found["tiffinfo"] = {} if strip or not image.info.get("xmp") else {700: image.info["xmp"]}
     if compression == "jpeg":
         found["quality"] = _QUALITY
     return found
