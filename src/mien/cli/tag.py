@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,10 @@ import typer
 from mien.cli import common
 
 if TYPE_CHECKING:
+    from mien.core.faces import Faces
+    from mien.core.picture import Picture
     from mien.report.names import Names
+    from mien.runtime.pipeline import Options
     from mien.runtime.stream import Result
 
 _INTO = ("sidecar", "file")
@@ -43,8 +47,8 @@ def tag(
     smallest: common.Smallest = 0.0,
 ) -> None:
     """Write each face as a region of its photo (MWG and Microsoft). What is there already, names above all, stays."""
+    from mien.core.errors import printable
     from mien.report.names import Names
-    from mien.runtime.stream import stream
 
     if into not in _INTO:
         common.fail(f"--into {into!r}: use 'sidecar' or 'file'")
@@ -52,12 +56,12 @@ def tag(
     known = Names.read(names) if names else None
     pictures = list(common.pictures_in(paths))
     if not pictures:
-        common.fail(f"no pictures in {', '.join(str(path) for path in paths)}")
+        common.fail(f"no pictures in {', '.join(printable(path) for path in paths)}")
     rows = []
     with common.progress() as bar:
         task = bar.add_task("pictures", total=len(pictures))
-        for path, result in zip(pictures, stream(pictures, options), strict=True):
-            row = _tag(path, result, into, known, min_score, dry=dry)
+        for path, (result, orientation) in zip(pictures, _results(pictures, options), strict=True):
+            row = _tag(path, result, orientation, into, known, min_score, dry=dry)
             rows.append(row)
             if not as_json:
                 common.out(_in_words(row, dry=dry))
@@ -70,11 +74,37 @@ def tag(
     raise typer.Exit(common.SOME_FAILED if any(row["error"] for row in rows) else common.OK)
 
 
+def _results(pictures: list[Path], options: Options) -> Iterator[tuple[Result, int]]:
+    """Yield each picture's result in order, and its EXIF orientation."""
+    from mien.runtime.stream import CHUNK, available_cores, chunked, ordered, prepared, result_of
+
+    options, pipeline = prepared(options, None)
+
+    def look(chunk: list[Path]) -> list[tuple[Result, int]]:
+        orientations = [1] * len(chunk)
+
+        def seen(index: int, picture: Picture, _: Faces) -> None:
+            orientations[index] = picture.orientation
+
+        outcomes = pipeline.analyze_many(chunk, seen=seen)
+        return list(zip(map(result_of, outcomes), orientations, strict=True))
+
+    chunks = chunked(pictures, lambda chunk: len(chunk) >= CHUNK)
+    for results in ordered(look, chunks, options.threads or available_cores()):
+        yield from results
+
+
 def _tag(
-    path: Path, result: Result, into: str, names: Names | None, min_score: float, *, dry: bool
+    path: Path,
+    result: Result,
+    orientation: int,
+    into: str,
+    names: Names | None,
+    min_score: float,
+    *,
+    dry: bool,
 ) -> dict[str, Any]:
     from mien.core.errors import MienError, printable
-    from mien.core.picture import Picture
     from mien.report import xmp, xmp_files
 
     row: dict[str, Any] = {
@@ -91,8 +121,6 @@ def _tag(
         return row
     faces = result.faces
     try:
-        # Only how it lies is asked for here: the smallest decoding does.
-        orientation = Picture.read(path, least_side=1).orientation
         chosen = names.of(path, faces) if names else {}
         sure = [index for index in range(len(faces)) if faces.scores[index] >= min_score]
         renumbered = {place: chosen[index] for place, index in enumerate(sure) if index in chosen}
