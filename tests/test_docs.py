@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -21,6 +23,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import films
+import mien
 from mien.cli.app import app
 from mien.core.fields import FIELDS
 from mien.runtime import assets
@@ -132,6 +135,26 @@ def test_the_example_of_adding_a_model_works_as_it_stands(workplace: Path) -> No
     found = re.search(r'"attributes.bright": ([0-9.]+)', outputs[-1])
     assert found is not None, outputs[-1]
     assert 0.2 < float(found[1]) < 0.9
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_example_does_what_its_first_line_says(
+    path: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usage = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").splitlines()[-1]
+    program, script, *arguments = usage.split()
+    assert (program, script) == ("python", f"examples/{path.name}")
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    runpy.run_path(str(path), run_name="__main__")
+    printed = capsys.readouterr().out
+    first = printed.splitlines()[0]
+    if path.name == "find_person.py":
+        assert "grace_hopper.jpg" in first
+        assert float(first.split()[0]) > 0.99
+    elif path.name == "best_portrait.py":
+        assert len(mien.analyze("best.jpg")) == 1
+    else:
+        assert first.startswith("1: 0.00 s to 0.30 s, ")
 
 
 @pytest.mark.parametrize("name", _names(PAGES))
