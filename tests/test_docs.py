@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from typer.testing import CliRunner
 import films
 import mien
 from mien.cli.app import app
+from mien.core.card import Card, Detector
 from mien.core.fields import FIELDS
 from mien.runtime import assets
 
@@ -135,6 +137,14 @@ def test_the_example_of_adding_a_model_works_as_it_stands(workplace: Path) -> No
     found = re.search(r'"attributes.bright": ([0-9.]+)', outputs[-1])
     assert found is not None, outputs[-1]
     assert 0.2 < float(found[1]) < 0.9
+
+
+def test_contributing_explains_every_key_of_a_card() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE) == [field.name for field in fields(Card)]
+    explained = next(line for line in text.splitlines() if line.startswith("| `detector` |"))
+    for field in fields(Detector):
+        assert f"`{field.name}`" in explained
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
