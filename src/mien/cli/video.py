@@ -9,7 +9,6 @@ import shlex
 import sys
 import time
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -119,8 +118,7 @@ def _to_output(
     from mien.report.html import Run
     from mien.report.journal import Journal
     from mien.report.tables import WRITERS, write_rows
-    from mien.report.video import Sightings, VideoRun, write_report
-    from mien.runtime.footage import tracker_for
+    from mien.report.video import Table, VideoRun, write_report
     from mien.runtime.stream import prepared
 
     if output.suffix.lower() not in WRITERS and output.suffix and not output.is_dir():
@@ -132,7 +130,6 @@ def _to_output(
         table.with_name(f"{table.name}.journal").unlink(missing_ok=True)
     options, pipeline = prepared(options, None)
     begin = time.monotonic()
-    found = [Sightings(path, tracker_for(pipeline)) for path in videos]
     with Journal(table, pipeline.contract) as journal:
         runs = [VideoRun(path, journal, pipeline, every=every) for path in videos]
         with common.progress() as bar:
@@ -143,14 +140,14 @@ def _to_output(
                 task = _task(bar, run.path, every)
                 for _ in run.analyze(options):
                     bar.advance(task)
-        parts = zip(runs, found, strict=True)
-        write_rows(table, chain.from_iterable(run.rows(sightings) for run, sightings in parts))
+        rows = Table(runs)
+        write_rows(table, rows)
     if table != output:
         cards = [model.card for model in pipeline.models()]
         command = shlex.join(["mien", *sys.argv[1:]])
         seconds = time.monotonic() - begin
-        write_report(output, found, Run(command, datetime.now().astimezone(), seconds, 0, cards), every)
-    return found
+        write_report(output, rows.found, Run(command, datetime.now().astimezone(), seconds, 0, cards), every)
+    return rows.found
 
 
 def _task(bar: Progress, path: Path, every: int) -> TaskID:

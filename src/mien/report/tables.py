@@ -45,7 +45,10 @@ def rows_of(result: Result) -> list[Row]:
         extra = [{"frame": result.frame, "seconds": result.seconds, "track": track} for track in tracks]
     error = result.error.reason if result.error else None
     return [
-        {key: plain(value) for key, value in {**row, "source": source, **more, "error": error}.items()}
+        {
+            key: plain(value)
+            for key, value in ({"source": source, **more} | row | {"source": source, "error": error}).items()
+        }
         for row, more in zip(rows, extra, strict=True)
     ]
 
@@ -106,7 +109,8 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) 
 
     Args:
         path: the file; it is complete or absent.
-        rows: of one kind of result; JSON Lines hold one at a time, the others all (their columns are the union).
+        rows: of one kind of result. Their columns are the union, so that all but JSON Lines go through the rows
+            twice: an iterator is kept in memory for that, what can be gone through again is not.
 
     Raises:
         UnwritableOutput: another ending, a full disk, a read-only folder.
@@ -148,9 +152,9 @@ def _write_parquet(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any
             writer.write_table(pyarrow.Table.from_pylist(part, schema=schema))
 
 
-def _columns(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], list[Mapping[str, Any]]]:
+def _columns(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], Iterable[Mapping[str, Any]]]:
     """Return every column with its first value, and the rows: the union is only known after the last row."""
-    kept = list(rows)
+    kept = list(rows) if isinstance(rows, Iterator) else rows
     header: dict[str, Any] = {}
     for row in kept:
         for key, value in row.items():

@@ -19,7 +19,7 @@ from mien.core.picture import Picture
 from mien.report.html import Run, write_page, write_picture
 from mien.report.journal import Journal, fingerprint
 from mien.report.tables import Row, results_of, rows_of
-from mien.runtime.footage import watch
+from mien.runtime.footage import tracker_for, watch
 from mien.runtime.pipeline import Options, Pipeline
 from mien.runtime.stream import Result, result_of
 from mien.runtime.tracks import Shot, Tracker
@@ -178,6 +178,10 @@ class VideoRun:
     def _result(self, frame: int) -> Result:
         return next(results_of(self._journal.entry(self.path, str(frame)) or []))
 
+    def sightings(self) -> Sightings:
+        """Return what `rows` fills."""
+        return Sightings(self.path, tracker_for(self._pipeline))
+
     def rows(self, sightings: Sightings) -> Iterator[Row]:
         """Yield the rows of a finished video.
 
@@ -194,6 +198,27 @@ class VideoRun:
         if errors:
             sightings.note(next(results_of(errors)))
         yield from errors
+
+
+class Table:
+    """The rows of several finished videos: may be gone through more than once, holds one frame at a time.
+
+    Attributes:
+        found: what was seen in each video, after the last row.
+    """
+
+    def __init__(self, runs: Sequence[VideoRun]) -> None:
+        """Take the videos in order."""
+        self.found: list[Sightings] = []
+        self._runs = runs
+
+    def __iter__(self) -> Iterator[Row]:
+        """Yield the rows of all videos."""
+        self.found = []
+        for run in self._runs:
+            sightings = run.sightings()
+            yield from run.rows(sightings)
+            self.found.append(sightings)
 
 
 def best_shots(sightings: Sightings, every: int = 1) -> Iterator[tuple[Shot, Picture]]:
