@@ -253,14 +253,14 @@ def test_a_turned_face_gives_the_turned_mesh(demo_photos: Path) -> None:
     eyes = np.array([[203.0, 102], [246, 104], [223, 127], [202, 142], [242, 143]], np.float32)
     box = np.array([[181.0, 58, 270, 178]], np.float32)
     crop = crops.Crop("box", 192, 192, points="keypoints", scale=1.5, upright=True)
-    straight = crop.matrices({"boxes": box, "keypoints": eyes[None]})[0, 0]
+    straight = crop.matrices({"boxes": box, "keypoints": eyes[None]}, (512, 512))[0, 0]
     leaning = np.ascontiguousarray(np.rot90(pixels))
     turned_box = geometry.rotate_quarter(box.reshape(2, 2), 1, (512, 512))
     known = {
         "boxes": geometry.box_of(turned_box)[None],
         "keypoints": geometry.rotate_quarter(eyes, 1, (512, 512)).astype(np.float32)[None],
     }
-    turned = crop.matrices(known)[0, 0]
+    turned = crop.matrices(known, (512, 512))[0, 0]
     model = ADAPTERS["face-mesh"](source_bytes("face-mesh")).SerializeToString()
     pair = np.stack([crops.cut(pixels, straight, 192, 192), crops.cut(leaning, turned, 192, 192)])
     first, second = run(model, pair.astype(np.float32))["mesh"]

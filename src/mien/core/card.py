@@ -54,12 +54,16 @@ class Confirm:
     Attributes:
         field: of one number a face, such as `presence`.
         least: candidates with less are dropped.
-        sure: candidates of this detector score and more are kept whatever the second opinion, 0..1.
+        score: candidates of this detector score and more are asked about, 0..1: lower than a detector could be
+            trusted alone.
+        sure: candidates of this detector score and more are kept whatever the second opinion; above 1 means
+            that none is.
     """
 
     field: str
     least: float
-    sure: float = 1.0
+    score: float
+    sure: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,10 @@ class Detector:
     """How a detector's candidates become faces.
 
     Attributes:
-        score: candidates below this are dropped, 0..1.
+        score: candidates below this are dropped, 0..1; where `confirm` can be asked, its own score counts.
         overlap: of two candidates with a larger IoU the weaker one is dropped, 0..1.
-        smallest: height in input pixels of the smallest face it finds reliably; decides the pyramid.
+        smallest: height in input pixels of the smallest face of which it finds four in five
+            (benchmarks/detectors.py); decides the magnification.
         largest: height of the largest one in input pixels, for detectors of any size; pictures that could hold
             larger ones are looked at from further away, too. 0 means any.
         confirm: what else has to say that a candidate is a face, where a model for it is installed.
@@ -196,6 +201,8 @@ class Card:
         confirm = detector.confirm
         if confirm and (confirm.field not in FIELDS or FIELDS[confirm.field].kind is not Kind.SCALAR):
             raise ValueError(f"detector.confirm.field {confirm.field!r} must be a field of one number a face")
+        if confirm and not 0 <= confirm.score <= confirm.sure:
+            raise ValueError("detector.confirm.score must be 0 or more and not above its `sure`")
 
     def _check_crop(self, crop: Crop) -> None:
         if crop.kind == "template" and crop.template not in TEMPLATES:
@@ -206,6 +213,10 @@ class Card:
             raise ValueError(f"crop of {crop.width} x {crop.height} px: use 1..4096")
         if not -0.4 < crop.margin < 10 or not 0 < crop.scale < 100:
             raise ValueError("crop.margin must be in -0.4..10 and crop.scale in 0..100")
+        if crop.kind != "box" and (crop.upright or crop.stretched or crop.inside):
+            raise ValueError('crop.upright, crop.stretched and crop.inside go with kind "box"')
+        if crop.upright and crop.inside:
+            raise ValueError("crop.inside keeps the picture's axes: it cannot go with crop.upright")
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -29,8 +29,7 @@ TEMPLATES = MappingProxyType(
         )
         / 112.0,
         # dlib's mean face (`get_face_chip_details`), which its padding then shrinks: eyes are the means of
-        # its
-        # eye contours, the nose is its point 30 (the tip), the mouth corners its points 48 and 54.
+        # its eye contours, the nose is its point 30 (the tip), the mouth corners its points 48 and 54.
         "dlib": np.array(
             [
                 [0.227271, 0.212129],
@@ -66,8 +65,7 @@ class Crop:
 
     Attributes:
         kind: "template" aligns the five landmarks to a template by a similarity transform; "box" takes a
-            square
-            around the box; "regions" takes squares around pairs of mesh points.
+            square around the box; "regions" takes squares around pairs of mesh points.
         width: of the crop, px.
         height: of the crop, px.
         template: its name in `TEMPLATES` (kind "template").
@@ -76,6 +74,10 @@ class Crop:
         scale: the square's side over the longer side of the box, or over the region's length.
         shift: the square's centre moves by this many box sides, x and y.
         upright: turn the square so that the eyes lie level (kind "box").
+        stretched: take the box in its own shape instead of a square; the crop is stretched to its width and
+            height (kind "box").
+        inside: shrink the square, or the stretched box, and move it until it lies inside the picture, for
+            models that have never seen a filled border (kind "box", not `upright`).
         regions: the regions (kind "regions"); their outputs follow each other along the points' axis.
         fill: what lies outside the picture: black, or the edge pixels repeated.
     """
@@ -89,6 +91,8 @@ class Crop:
     scale: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)
     upright: bool = False
+    stretched: bool = False
+    inside: bool = False
     regions: tuple[Region, ...] = ()
     fill: Literal["black", "edge"] = "black"
 
@@ -101,11 +105,12 @@ class Crop:
             return ("mesh",)
         return ("boxes", self.points) if self.upright else ("boxes",)
 
-    def matrices(self, known: dict[str, Floats]) -> npt.NDArray[np.float64]:
+    def matrices(self, known: dict[str, Floats], size: tuple[int, int]) -> npt.NDArray[np.float64]:
         """Return the maps from picture pixels to crop pixels.
 
         Args:
             known: the needed fields for n faces.
+            size: (width, height) of the picture, px.
 
         Returns:
             (n, r, 2, 3), r being the number of regions, 1 for the other kinds.
@@ -119,38 +124,49 @@ class Crop:
         else:
             boxes = np.asarray(known["boxes"], np.float64)
             eyes = np.asarray(known[self.points], np.float64)[:, :2] if self.upright else None
-            found = [[self._box(box, None if eyes is None else eyes[i])] for i, box in enumerate(boxes)]
+            found = [[self._box(box, None if eyes is None else eyes[i], size)] for i, box in enumerate(boxes)]
         count = max(1, len(self.regions))
         return np.asarray(found, np.float64).reshape(-1, count, 2, 3)
 
-    def _box(self, box: npt.NDArray[np.float64], eyes: npt.NDArray[np.float64] | None) -> Matrix:
-        side = max(float((box[2:] - box[:2]).max()), 1e-3)
+    def _box(
+        self, box: npt.NDArray[np.float64], eyes: npt.NDArray[np.float64] | None, size: tuple[int, int]
+    ) -> Matrix:
+        sides = np.maximum(box[2:] - box[:2], 1e-3)
         turn = np.array([1.0, 0.0])
         if eyes is not None:
             across = eyes[1] - eyes[0]
             length = float(np.hypot(*across))
             turn = across / length if length > 1e-6 else turn
         down = np.array([-turn[1], turn[0]])
-        centre = (box[:2] + box[2:]) / 2 + side * (self.shift[0] * turn + self.shift[1] * down)
-        return self._square(centre, side * self.scale, turn, down)
+        centre = (box[:2] + box[2:]) / 2
+        centre = centre + sides.max() * (self.shift[0] * turn + self.shift[1] * down)
+        extent = self.scale * (sides if self.stretched else self._shaped(float(sides.max())))
+        if self.inside:
+            extent = extent * min(1.0, float((np.array(size) / extent).min()))
+            centre = np.clip(centre, extent / 2, np.array(size) - extent / 2)
+        return self._placed(centre, extent, turn, down)
 
     def _region(self, mesh: Floats, region: Region) -> Matrix:
         start, end = (np.asarray(mesh[i, :2], np.float64) for i in (region.start, region.end))
         length = max(float(np.hypot(*(end - start))), 1e-3)
         turn = (end - start) / length
         down = np.array([-turn[1], turn[0]]) * (-1 if region.mirrored else 1)
-        return self._square((start + end) / 2, length * self.scale, turn, down)
+        return self._placed((start + end) / 2, self._shaped(length * self.scale), turn, down)
 
-    def _square(
+    def _shaped(self, side: float) -> npt.NDArray[np.float64]:
+        """Return width and height of the part of the picture whose longer side this is, in the crop's shape."""
+        return side * np.array([self.width, self.height]) / max(self.width, self.height)
+
+    def _placed(
         self,
         centre: npt.NDArray[np.float64],
-        side: float,
+        extent: npt.NDArray[np.float64],
         right: npt.NDArray[np.float64],
         down: npt.NDArray[np.float64],
     ) -> Matrix:
-        linear = np.stack([right, down]) * (max(self.width, self.height) / side)
-        middle = np.array([self.width, self.height]) / 2
-        return np.concatenate([linear, (middle - linear @ centre)[:, None]], axis=1)
+        middle = np.array([self.width, self.height])
+        linear = np.stack([right, down]) * (middle / extent)[:, None]
+        return np.concatenate([linear, (middle / 2 - linear @ centre)[:, None]], axis=1)
 
 
 def cut(pixels: Pixels, matrix: Matrix, width: int, height: int, fill: str = "black") -> Pixels:

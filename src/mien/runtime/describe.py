@@ -35,8 +35,8 @@ def describe(model: Model, pictures: Sequence[tuple[Pixels, Known]], *, mirror: 
     assert crop is not None
     jobs = [
         (index, matrix)
-        for index, (_, known) in enumerate(pictures)
-        for face in crop.matrices(known)
+        for index, (pixels, known) in enumerate(pictures)
+        for face in crop.matrices(known, (pixels.shape[1], pixels.shape[0]))
         for matrix in face
     ]
     raw: dict[str, list[Floats]] = {name: [] for name in model.card.fields}
