@@ -134,7 +134,7 @@ def _to_output(
         runs = [VideoRun(path, journal, pipeline, every=every) for path in videos]
         with common.progress() as bar:
             for run in runs:
-                if run.finished:
+                if run.finished():
                     common.say(f"{printable(run.path)} is done already")
                     continue
                 task = _task(bar, run.path, every)

@@ -140,9 +140,8 @@ class VideoRun:
         self._pipeline = pipeline
         self._end = f"end of every {every}"
 
-    @property
     def finished(self) -> bool:
-        """Whether all of the video's frames are in the journal."""
+        """Tell whether all of the video's frames are in the journal."""
         return self._journal.has(self.path, self._end)
 
     def analyze(self, options: Options) -> Iterator[Result]:
