@@ -100,6 +100,7 @@ class Threshold:
         fmr_high: upper bound of its 95 % interval.
         fnmr: false non-match rate measured, 0..1.
         data: on what it was measured.
+        mirrored: it holds for embeddings to which the mirrored face was added, not for plain ones.
     """
 
     field: str
@@ -110,6 +111,7 @@ class Threshold:
     fmr_high: float
     fnmr: float
     data: str
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,9 +235,15 @@ class Card:
         """Name and version, as results quote it."""
         return f"{self.name} {self.version}"
 
-    def threshold(self, field: str) -> Threshold | None:
-        """Return the first threshold for a field: the one a decision takes unless told otherwise."""
-        return next((threshold for threshold in self.thresholds if threshold.field == field), None)
+    def threshold(self, field: str, *, mirrored: bool = False) -> Threshold | None:
+        """Return the first threshold for a field: the one a decision takes unless told otherwise.
+
+        Args:
+            field: what the decision is about.
+            mirrored: for embeddings to which the mirrored face was added.
+        """
+        fit = (t for t in self.thresholds if t.field == field and t.mirrored == mirrored)
+        return next(fit, None)
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "card") -> Card:

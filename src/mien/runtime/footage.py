@@ -95,7 +95,7 @@ def watch(
 def tracker_for(pipeline: Pipeline) -> Tracker:
     """Return a tracker that takes two faces as one person where the pipeline's embeddings do."""
     model = pipeline.model_for("embeddings")
-    threshold = model.card.threshold("embeddings") if model else None
+    threshold = model.card.threshold("embeddings", mirrored=pipeline.options.mirror) if model else None
     return Tracker(same=threshold.value if threshold else None)
 
 

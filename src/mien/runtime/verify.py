@@ -83,7 +83,8 @@ def verify(pipeline: Pipeline, first: Any, second: Any, *, threshold: float | No
     assert right is not None
     similarity = float(np.clip(left[0] @ right[0], -1, 1))
     model = pipeline.model_for("embeddings")
-    known = model.card.threshold("embeddings") if model and threshold is None else None
+    mirrored = pipeline.options.mirror
+    known = model.card.threshold("embeddings", mirrored=mirrored) if model and threshold is None else None
     limit = known.value if known else threshold
     return Verification(
         similarity=similarity,
