@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]
 
 _LINE: Colour = (255, 205, 64, 255)
 _HALO: Colour = (0, 0, 0, 120)
-_CONTOUR: Colour = (236, 250, 255, 165)
+_CONTOUR: Colour = (236, 250, 255, 190)
 _POINT: Colour = (96, 222, 255, 255)
 _PLATE: Colour = (18, 20, 24, 205)
 _TEXT: Colour = (255, 255, 255, 255)
@@ -27,7 +27,7 @@ _TEXT: Colour = (255, 255, 255, 255)
 _AXES: tuple[Colour, ...] = ((255, 90, 80, 255), (80, 220, 110, 255), (90, 160, 255, 255))
 
 # Line width over the longer side of the picture, and the most of a face's side that it may take.
-_LINE_SHARE, _LINE_OF_FACE = 1 / 420, 1 / 18
+_LINE_SHARE, _LINE_OF_FACE = 1 / 360, 1 / 18
 _THINNEST = 1.7
 # Below these sides of a face, in px of the picture drawn on, contours and points would only be dirt.
 _CONTOURS_FROM, _POINTS_FROM = 90.0, 32.0
@@ -192,7 +192,7 @@ def _draw_face(image: Image.Image, face: Faces, axes: bool) -> None:
     if layer is None:
         return
     if side >= _CONTOURS_FROM:
-        _draw_contours(layer, face, max(0.8, 0.4 * width), side)
+        _draw_contours(layer, face, max(0.9, 0.55 * width), side)
     elif side >= _POINTS_FROM:
         _draw_points(layer, face, side)
     edge = max(0.8, 0.3 * width)
@@ -217,7 +217,7 @@ def _draw_contours(layer: _Layer, face: Faces, width: float, side: float) -> Non
         for eye in face.irises[0].reshape(2, 5, 2):
             radius = float(np.hypot(*(eye[1:] - eye[0]).T).mean())
             layer.ring(eye[0], radius, _CONTOUR, width)
-            layer.disc(eye[0], max(width, radius / 5), _POINT)
+            layer.disc(eye[0], max(0.7 * width, radius / 9), _CONTOUR)
     if not lines:
         _draw_points(layer, face, side)
 
