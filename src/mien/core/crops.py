@@ -80,6 +80,8 @@ class Crop:
             models that have never seen a filled border (kind "box", not `upright`).
         regions: the regions (kind "regions"); their outputs follow each other along the points' axis.
         fill: what lies outside the picture: black, or the edge pixels repeated.
+        smooth: make a smaller crop from the means of the pixels that it covers. False takes the nearest four
+            only, as OpenCV's bilinear resizing does: right for models that look at noise and were trained so.
     """
 
     kind: Literal["template", "box", "regions"]
@@ -95,6 +97,7 @@ class Crop:
     inside: bool = False
     regions: tuple[Region, ...] = ()
     fill: Literal["black", "edge"] = "black"
+    smooth: bool = True
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -169,8 +172,10 @@ class Crop:
         return np.concatenate([linear, (middle / 2 - linear @ centre)[:, None]], axis=1)
 
 
-def cut(pixels: Pixels, matrix: Matrix, width: int, height: int, fill: str = "black") -> Pixels:
-    """Cut a crop out of a picture by an affine map, without aliasing.
+def cut(
+    pixels: Pixels, matrix: Matrix, width: int, height: int, fill: str = "black", *, smooth: bool = True
+) -> Pixels:
+    """Cut a crop out of a picture by an affine map.
 
     Args:
         pixels: (H, W, 3) uint8.
@@ -178,6 +183,7 @@ def cut(pixels: Pixels, matrix: Matrix, width: int, height: int, fill: str = "bl
         width: of the crop, px.
         height: of the crop, px.
         fill: "black" or "edge", for what lies outside the picture.
+        smooth: no aliasing in a crop smaller than what it shows; see `Crop`.
 
     Returns:
         (height, width, 3) uint8. A crop that lies wholly outside, or is smaller than a thousandth of a pixel,
@@ -196,7 +202,7 @@ def cut(pixels: Pixels, matrix: Matrix, width: int, height: int, fill: str = "bl
     part = pixels[inside_low[1] : inside_high[1], inside_low[0] : inside_high[0]]
     origin = inside_low.astype(np.float64)
     step = float(np.sqrt(abs(np.linalg.det(back[:, :2]))))  # picture pixels for one crop pixel
-    factor = max(1, int(step + 0.35))
+    factor = max(1, int(step + 0.35)) if smooth else 1
     image = Image.fromarray(np.ascontiguousarray(part))
     if factor > 1:
         image = image.reduce(factor)
@@ -205,7 +211,7 @@ def cut(pixels: Pixels, matrix: Matrix, width: int, height: int, fill: str = "bl
     linear = back[:, :2] / factor
     offset = (back[:, 2] - origin) / factor
     data = (linear[0, 0], linear[0, 1], offset[0], linear[1, 0], linear[1, 1], offset[1])
-    resample = Image.Resampling.BICUBIC if step < 0.8 else Image.Resampling.BILINEAR
+    resample = Image.Resampling.BICUBIC if step < 0.8 and smooth else Image.Resampling.BILINEAR
     return np.asarray(image.transform((width, height), Image.Transform.AFFINE, data, resample))
 
 

@@ -43,7 +43,7 @@ def describe(model: Model, pictures: Sequence[tuple[Pixels, Known]], *, mirror: 
     for start in range(0, len(jobs), _BATCH):
         part = jobs[start : start + _BATCH]
         cuts = [
-            crops.cut(pictures[index][0], matrix, crop.width, crop.height, crop.fill)
+            crops.cut(pictures[index][0], matrix, crop.width, crop.height, crop.fill, smooth=crop.smooth)
             for index, matrix in part
         ]
         values = _run(model, crops.batch(cuts, grey=model.card.input.grey), mirror=mirror)
