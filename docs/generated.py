@@ -41,6 +41,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def commands() -> str:
     """Return the reference of every command, as typer writes it from the commands themselves."""
+    import click
     import typer
     from typer.cli import get_docs_for_click
     from typer.main import get_command
@@ -48,10 +49,17 @@ def commands() -> str:
     from mien.cli.app import app
 
     group = get_command(app)
+    assert isinstance(group, click.Group)
     text = get_docs_for_click(
         obj=group, ctx=typer.Context(group, info_name="mien"), name="mien", title="mien"
     )
-    return text.partition("\n")[2].strip()
+    # typer cuts the list of commands at 45 letters; here is room for their first sentence.
+    overview = "\n".join(
+        f"- [`mien {name}`](#mien-{name}): {(command.help or '').partition('. ')[0].splitlines()[0].rstrip('.')}."
+        for name, command in group.commands.items()
+    )
+    body = re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+", "", text.partition("\n")[2])
+    return f"{overview}\n\n## `mien`\n\n{body.strip()}"
 
 
 def _columns(field: Field) -> str:
