@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; of the faces only their boxes."""
-        plain = {name: value for name, value in asdict(self).items() if name not in ("first", "second")}
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("first", "second")}
         return {
             **plain,
             "first_box": self.first.boxes[0].tolist(),
