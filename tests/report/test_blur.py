@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageCms
 
+import programs
+
 from mien.core.errors import UnreadablePicture, UnwritableOutput
 from mien.core.faces import Faces
 from mien.core.picture import Picture
@@ -72,7 +74,7 @@ def middle(values: npt.NDArray[Any], faces: Faces) -> npt.NDArray[Any]:
 
 def exiftool(*arguments: str | Path) -> str:
     done = subprocess.run(
-        ["exiftool", *map(str, arguments)], capture_output=True, text=True, check=True, timeout=60
+        [programs.exiftool(), *map(str, arguments)], capture_output=True, text=True, check=True, timeout=60
     )
     return done.stdout
 
@@ -175,7 +177,8 @@ def test_faces_over_the_border_smaller_than_a_pixel_and_without_size_do_no_harm(
 def test_the_mesh_widens_the_box_where_it_looks_at_a_face(portrait_faces: Faces) -> None:
     mesh = np.zeros((1, 468, 3), np.float32)
     mesh[0, :, :2] = np.random.default_rng(0).uniform(50, 200, (468, 2))
-    faces = Faces(np.array([[100, 100, 150, 150]]), np.ones(1), mesh=mesh, presence=np.ones(1))
+    one = np.ones(1, np.float32)
+    faces = Faces(np.array([[100, 100, 150, 150]], np.float32), one, mesh=mesh, presence=one)
     assert extents(faces)[0] == pytest.approx([*mesh[0, :, :2].min(axis=0), *mesh[0, :, :2].max(axis=0)])
     unsure = faces.with_fields(presence=np.full(1, 0.2, np.float32))
     assert extents(unsure)[0].tolist() == [100, 100, 150, 150]
@@ -229,12 +232,11 @@ def test_lossless_formats_keep_every_pixel_outside_the_masks(
     as_mode(portrait, mode).save(source, **settings)
     made = blur_photo(source, target, search)
     assert (made.faces, made.remaining) == (1, ())
-    before, after = Image.open(source), Image.open(target)
-    assert (after.format, after.size) == (before.format, before.size)
+    stored, written = Image.open(source), Image.open(target)
+    assert (written.format, written.size) == (stored.format, stored.size)
     if mode != "P":
-        assert after.mode == before.mode
-    if mode == "P":
-        before, after = before.convert("RGB"), after.convert("RGB")
+        assert written.mode == stored.mode
+    before, after = (image.convert("RGB") if mode == "P" else image for image in (stored, written))
     old, new = np.asarray(before).astype(np.int64), np.asarray(after).astype(np.int64)
     faces = search.analyze(source)
     free = outside(old.shape, extents(faces), Cover())
@@ -438,7 +440,7 @@ def test_taking_metadata_out_of_a_jpeg_leaves_its_scans_alone(
     clean = stripped(full.getvalue() + b"trailing film", 1)
     assert clean is not None
     assert len(clean) == len(plain.getvalue())
-    assert np.array_equal(Image.open(io.BytesIO(clean)), Image.open(plain))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(clean))), np.asarray(Image.open(plain)))
     with pytest.raises(UnreadablePicture):
         stripped(full.getvalue()[:-200], 1)
 
@@ -461,7 +463,7 @@ def test_animations_are_covered_in_frames_where_the_face_is_missed(
     settings: dict[str, Any] = {"lossless": True} if ending == "webp" else {}
     frames[0].save(source, save_all=True, append_images=frames[1:], duration=100, loop=0, **settings)
     forgetful = Forgetful(search, missing={2, 3})
-    made = blur_photo(source, target, forgetful, Cover("solid"))  # type: ignore[arg-type]
+    made = blur_photo(source, target, forgetful, Cover("solid"))
     assert (made.faces, made.frames, made.remaining) == (1, 6, ())
     before, after = Image.open(source), Image.open(target)
     assert getattr(after, "n_frames", 1) == 6

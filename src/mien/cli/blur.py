@@ -99,7 +99,7 @@ def _work(
     with contextlib.ExitStack() as stack:
         journal = None
         if folder is not None:
-            journal = stack.enter_context(Journal(folder / "blur", contract_of(pipeline, settings)))
+            journal = stack.enter_context(Journal(folder / ".mien-blur", contract_of(pipeline, settings)))
         bar = stack.enter_context(common.progress())
         task = bar.add_task("files", total=len(work))
 

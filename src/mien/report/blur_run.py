@@ -30,6 +30,8 @@ _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _SUFFIX = "-blurred"
 # What a killed run may leave behind beside its outputs (`mien.core.atomic`).
 _UNFINISHED = ".mien-"
+# The part of a file's record that says that its copy is being made.
+_BEGUN = "begun"
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def run(
             row = _settled(job, settings, journal, taken)
             if row is None and journal is not None:
                 # A copy that is there without its row is then known to be ours.
-                journal.add(job.source, [{"output": os.fsdecode(job.target)}], (0, 0))
+                journal.add(job.source, [{"output": printable(job.target)}], (0, 0), _BEGUN)
             yield job, row
 
     def photo(item: tuple[Job, Row | None]) -> tuple[Job, Row, tuple[int, int]]:
@@ -264,21 +266,18 @@ def _settled(job: Job, settings: Settings, journal: Journal | None, taken: dict[
             f"is where the copy of {printable(taken[place])} goes; blur them into folders of their own"
         )
     taken[place] = job.source
-    entry = journal.entry(job.source) if journal is not None else None
-    if entry and not settings.overwrite:
-        made = entry[0].get("made")
-        if journal is not None and journal.has(job.source) and made == list(fingerprint(job.target)):
-            facts = {key: value for key, value in entry[0].items() if key != "made"}
-            return Row(**{**facts, "state": "kept", "remaining": tuple(facts["remaining"])})
+    entry = journal.entry(job.source) if journal is not None and journal.has(job.source) else None
+    if entry and not settings.overwrite and entry[0]["made"] == list(fingerprint(job.target)):
+        facts = {key: value for key, value in entry[0].items() if key != "made"}
+        return Row(**{**facts, "state": "kept", "remaining": tuple(facts["remaining"])})
     if settings.in_place or not os.path.lexists(job.target):
         return None
     if is_same_file(job.source, job.target):
         return refused("is the original; --in-place overwrites it")
     if is_folder(job.target):
         return refused("is a folder")
-    if settings.overwrite or (
-        entry and entry[0].get("output") in (os.fsdecode(job.target), printable(job.target))
-    ):
+    begun = journal.entry(job.source, _BEGUN) if journal is not None else None
+    if settings.overwrite or (begun and begun[0]["output"] == printable(job.target)):
         return None
     newer = fingerprint(job.target)[1] >= fingerprint(job.source)[1]
     if journal is None and newer and job.target.stem == job.source.stem + _SUFFIX:

@@ -134,14 +134,13 @@ def _filled(path: _Path, times: Table) -> tuple[int, Table]:
     known = times[path.frames]
     between = times[first : last + 1]
     boxes = np.stack([np.interp(between, known, path.boxes[:, i]) for i in range(4)], axis=1)
-    boxes = _smoothed(boxes)
     start = min(int(np.searchsorted(times, times[first] - _LEAD)), max(0, first - _LEAD_FRAMES))
     end = max(
         int(np.searchsorted(times, times[last] + _LEAD, "right")), min(len(times), last + 1 + _LEAD_FRAMES)
     )
     before = _led(boxes, between, times[start:first])
     after = _led(boxes[::-1], between[::-1], times[last + 1 : end])
-    return start, np.concatenate([before, boxes, after])
+    return start, np.concatenate([before, _smoothed(boxes), after])
 
 
 def _led(boxes: Table, seconds: Table, wanted: Table) -> Table:

@@ -178,7 +178,7 @@ def _write(
         if not strip:
             _describe(source, output)
             stream.metadata.update(picture.metadata)
-        ready = False
+        ready, start = False, 0.0
         last: int | None = None
         for index, (frame, clock) in enumerate(decode(source, picture, Damage())):
             if index >= len(covered):
@@ -186,9 +186,10 @@ def _write(
             if not ready:
                 _prepare(stream, frame, picture)
                 output.start_encoding()
-                ready = True
+                # AVI counts from 0; what its clock shows at the first frame is the decoder's delay.
+                ready, start = True, clock if output.format.name == "avi" else 0.0
             made = _covered_frame(frame, stream.pix_fmt, picture, covered[index], cover, solid)
-            last = _stamp(made, clock, picture.time_base, last)
+            last = _stamp(made, clock - start, picture.time_base, last)
             output.mux(stream.encode(made))
             rest.until(clock)
             tick(_FIND + _WRITE * (index + 1) / len(covered))
@@ -232,7 +233,9 @@ def _stream_like(output: Any, picture: Any, name: str) -> Any:
 
     rate = picture.average_rate or picture.guessed_rate or Fraction(25)
     for encoder, makes in _ENCODERS.items():
-        if encoder in av.codec.codecs_available and makes in output.supported_codecs:
+        # of transport streams FFmpeg does not say what they take
+        fits = makes in output.supported_codecs or output.format.name == "mpegts"
+        if encoder in av.codec.codecs_available and fits:
             stream = output.add_stream(encoder, rate=rate, options=_ENCODER_OPTIONS[encoder])
             if output.format.name == "avi":
                 # AVI has stamps of decoding only, so frames must be stored in the order in which they are shown.
@@ -315,7 +318,7 @@ def stored_boxes(boxes: Table, size: tuple[int, int], aspect: float, matrix: Tab
 
 def _stamp(frame: Any, clock: float, time_base: Fraction, last: int | None) -> int:
     """Give a frame its time stamp, rising whatever the file says, and return it."""
-    stamp = round(clock / time_base) if frame.pts is None else int(frame.pts)
+    stamp = round(clock / time_base)
     if last is not None and stamp <= last:
         stamp = last + 1
     frame.pts, frame.time_base = stamp, time_base
