@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mien.core.card import Card, Confirm
-from mien.core.errors import UnknownField, UnreadablePicture
+from mien.core.errors import CardError, UnknownField, UnreadablePicture
 from mien.core.faces import Faces
 from mien.core.fields import FIELDS, Kind
 from mien.core.picture import Limits, Picture, Pixels
@@ -53,6 +53,10 @@ class Options:
     mirror: bool = False
     limits: Limits = Limits()
 
+    def __post_init__(self) -> None:
+        if self.terms not in ("any", "permissive"):
+            raise ValueError(f'terms must be "any" or "permissive", not {self.terms!r}')
+
 
 class Pipeline:
     """Finds and describes faces.
@@ -70,6 +74,7 @@ class Pipeline:
 
         Raises:
             ModelMissing: there is no detector on this machine, or a named model is not here.
+            CardError: a named model's terms are not the ones asked for.
             UnknownField: a wanted field does not exist, or nothing on this machine makes it.
         """
         self.options = options or Options()
@@ -118,6 +123,11 @@ class Pipeline:
 
     def _named(self, name: str) -> Model:
         model = Model.load(name, threads=self.options.threads)
+        licence = model.card.licence
+        if self.options.terms == "permissive" and not licence.commercial:
+            raise CardError(
+                name, f"its terms are {licence.weights!r}, and only permissive ones were asked for"
+            )
         self._loaded[model.card.maker] = model
         return model
 
