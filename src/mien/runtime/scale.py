@@ -61,13 +61,12 @@ def stream_on_ray(
         ValueError: a video is given.
     """
     options = options or (pipeline.options if pipeline else Options())
-    chunks = chunked(_no_videos(given), lambda chunk: len(chunk) >= _CHUNK)
-    pieces = [pickle.dumps((number, os.getcwd(), chunk)) for number, chunk in enumerate(chunks)]  # noqa: PTH109
-    if not pieces:
+    chunks = list(chunked(_no_videos(given), lambda chunk: len(chunk) >= _CHUNK))
+    if not chunks:
         return
     contract = pipeline.contract if pipeline else ""
     with _connected(on, options.threads) as cores:
-        for done in _computed(pieces, replace(options, threads=1), options.threads or cores):
+        for done in _computed(chunks, replace(options, threads=1), options.threads or cores):
             worker, fault, its_contract, results = done
             if fault:
                 raise WorkerFault(worker, fault)
@@ -120,11 +119,12 @@ def _connected(on: str, workers: int) -> Iterator[int]:
 
 
 def _computed(
-    pieces: Sequence[bytes], options: Options, workers: int
+    chunks: Sequence[list[Any]], options: Options, workers: int
 ) -> Iterator[tuple[str, str, str, list[Result]]]:
-    """Yield what the workers made of each piece: worker's name, what is wrong there, its contract, the results."""
+    """Yield what the workers made of each chunk: worker's name, what is wrong there, its contract, the results."""
     import ray
     import ray.data
+    from ray import cloudpickle
     from ray.data import ActorPoolStrategy, DataContext
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -132,9 +132,9 @@ def _computed(
     kept = context.execution_options.preserve_order, context.enable_progress_bars
     context.execution_options.preserve_order, context.enable_progress_bars = True, False
     try:
-        work = ray.data.from_items(
-            [{"work": piece} for piece in pieces], override_num_blocks=min(len(pieces), _MOST_BLOCKS)
-        )
+        folder = os.getcwd()  # noqa: PTH109 - as `os.path.join` needs it, which keeps names that are no UTF-8
+        pieces = [{"work": cloudpickle.dumps((number, folder, chunk))} for number, chunk in enumerate(chunks)]
+        work = ray.data.from_items(pieces, override_num_blocks=min(len(pieces), _MOST_BLOCKS))
         attempts: Any = ray.remote(_Attempts).options(num_cpus=0).remote()
         done = work.map_batches(
             _Worker,

@@ -1,0 +1,180 @@
+"""`stream` over a local Ray of two workers: the rows of the plain run, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from mien.core.errors import WorkerFault
+from mien.report.tables import rows_of
+from mien.runtime.pipeline import Options, Pipeline
+from mien.runtime.stream import Result, stream
+
+OPTIONS = Options(want=("landmarks", "embeddings"), threads=2)
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Start one Ray for all tests that do not mind; the one that does runs in a process of its own."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    # the workers know nothing of the tests' own classes
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def photos(demo_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of 40 photos and a broken one, enough for five pieces of work."""
+    folder = tmp_path_factory.mktemp("photos")
+    found = [demo_photos / name for name in ("astronaut.png", "grace_hopper.jpg", "obama.jpg")]
+    for number in range(40):
+        source = found[number % len(found)]
+        (folder / f"{number:02}{source.suffix}").symlink_to(source)
+    (folder / "17-broken.jpg").write_bytes(found[1].read_bytes()[:3000])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(photos: Path) -> list[dict[str, Any]]:
+    return table(stream(photos, OPTIONS))
+
+
+def table(results: Iterator[Result]) -> list[dict[str, Any]]:
+    return [row for result in results for row in rows_of(result)]
+
+
+def workers() -> dict[int, psutil.Process]:
+    """Return the processes of this Ray that hold a pipeline."""
+    return {
+        process.pid: process
+        for process in psutil.Process().children(recursive=True)
+        if process.is_running() and "MapWorker" in " ".join(process.cmdline()[:1])
+    }
+
+
+class Gated:
+    """A photo that cannot be read before a gate is opened, so that workers stand in the middle of their work."""
+
+    def __init__(self, photo: Path, gate: Path) -> None:
+        self.photo, self.gate = photo, gate
+
+    def __str__(self) -> str:
+        return str(self.photo)
+
+    def read_bytes(self) -> bytes:
+        while not self.gate.exists():
+            time.sleep(0.05)
+        return self.photo.read_bytes()
+
+
+def test_a_worker_killed_half_way_changes_no_row(
+    ray: Any, photos: Path, plain: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    files = sorted(photos.iterdir())
+    half = len(files) // 2
+    gate = tmp_path / "gate"
+    results = stream([*files[:half], *(Gated(file, gate) for file in files[half:])], OPTIONS, on="ray")
+    rows = rows_of(next(results))
+    until = time.monotonic() + 60
+    while len(workers()) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    before = workers()
+    assert len(before) == 2
+    victim = next(iter(before.values()))
+    victim.send_signal(signal.SIGKILL)
+    victim.wait(10)
+    gate.touch()
+    rows += table(results)
+    assert rows == plain
+    assert len(rows) == 41
+    assert sum(row["error"] is not None for row in rows) == 1
+
+
+class Deadly:
+    """A picture that takes the worker with it, as a fault in a decoder would."""
+
+    def __str__(self) -> str:
+        return "deadly.jpg"
+
+    def read_bytes(self) -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b""
+
+
+def test_a_picture_that_workers_die_of_is_an_error_and_its_neighbours_are_unharmed(
+    ray: Any, photos: Path, plain: list[dict[str, Any]]
+) -> None:
+    good = sorted(photos.iterdir())[:3]
+    rows = table(stream([good[0], Deadly(), *good[1:]], OPTIONS, on="ray"))
+    assert [row["error"] for row in rows] == [None, "2 workers died of it", None, None]
+    assert [rows[0], *rows[2:]] == plain[:3]
+
+
+def test_paths_and_parquet_give_the_rows_of_the_plain_run(
+    ray: Any, photos: Path, plain: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted(photos.iterdir())[:6]
+    images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+    path = tmp_path / "photos.parquet"
+    parquet.write_table(pyarrow.table({"image": images, "label": list(range(6))}), path, row_group_size=2)
+    monkeypatch.chdir(photos)
+    given = ["00.png", "no-such.jpg", path]
+    here = table(stream(given, OPTIONS))
+    there = table(stream(given, OPTIONS, on="ray"))
+    assert there == here
+    assert here[0] == {**plain[0], "source": "00.png"}
+    assert here[1]["error"] == "no such file"
+    assert [row["source"] for row in here[2:]] == [f"{path}#{file.name}" for file in files]
+    assert [row["embeddings"] for row in here[2:]] == [row["embeddings"] for row in plain[:6]]
+
+
+def test_a_worker_without_a_model_says_which_command_brings_it(ray: Any, photos: Path) -> None:
+    with pytest.raises(WorkerFault, match=r"on the worker .*'scrfd-500m' is not here: run `mien models add"):
+        list(stream(photos, Options(models=("scrfd-500m",), threads=1), on="ray"))
+
+
+def test_workers_with_other_models_than_the_caller_s_are_refused(ray: Any, photos: Path) -> None:
+    other = Pipeline(Options(want=("pose",), threads=1))
+    with pytest.raises(WorkerFault, match="other models"):
+        list(stream(photos, Options(want=("landmarks",), threads=1), pipeline=other, on="ray"))
+
+
+def test_a_video_is_refused(ray: Any) -> None:
+    with pytest.raises(ValueError, match=r"film\.mp4: a video's frames follow each other"):
+        list(stream(["film.mp4"], OPTIONS, on="ray"))
+
+
+def test_ray_is_started_quietly_and_ended(photos: Path) -> None:
+    script = f"""
+import os, ray
+from mien.runtime.pipeline import Options
+from mien.runtime.stream import stream
+results = stream([{str(photos / "00.png")!r}], Options(want=("landmarks",), threads=1), on="ray")
+assert len(next(results).faces) == 1
+assert ray.is_initialized() and os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+results.close()
+assert not ray.is_initialized()
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if "Set ray log level from environment" not in line]
+    assert lines == []
