@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import socket
@@ -105,7 +106,7 @@ def _refused(photo: Image.Image) -> dict[str, tuple[bytes, str | None]]:
         "start_lost.jpg": (jpeg[100:], "not a picture"),
         "bomb_header.png": (png_header(100_000, 100_000), "pixels"),
         "bomb_header.gif": (gif_header(65_535, 65_535), "pixels"),
-        "bomb_real.png": (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "pixels"),
+        "bomb_real.png": (_bomb(), "pixels"),
         "no_width.png": (png_header(0, 10), "not a picture"),
         "no_data.png": (png_header(200, 200), "damaged"),
         "nan.tif": (encoded(Image.fromarray(np.full((60, 60), np.nan, np.float32)), "TIFF"), ""),
@@ -163,6 +164,11 @@ def _odd(photo: Image.Image) -> dict[str, tuple[bytes, str | None]]:
         )
         right[f"orientation_{orientation}.jpg"] = encoded(stored, "JPEG", exif=exif.tobytes(), quality=92)
     return {name: (data, "") for name, data in right.items()}
+
+
+@functools.cache
+def _bomb() -> bytes:
+    return encoded(Image.new("1", (20_000, 20_000)), "PNG", compress_level=1)
 
 
 def _heic(image: Image.Image) -> bytes:

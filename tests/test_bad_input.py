@@ -22,7 +22,7 @@ from PIL import Image
 
 import corpus
 from mien.core.card import Card
-from mien.core.errors import CardError, UnreadablePicture
+from mien.core.errors import CardError, UnreadablePicture, printable
 from mien.core.picture import Limits, Picture
 from mien.report.tables import spelled
 
@@ -47,12 +47,21 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uint8]) -> Folder:
-    photo = Image.fromarray(astronaut)
-    made = tmp_path_factory.mktemp("corpus")
+    """Return a folder for tests that only read."""
+    return filled(tmp_path_factory.mktemp("corpus"), Image.fromarray(astronaut))
+
+
+def filled(made: Path, photo: Image.Image) -> Folder:
+    good = good_pictures(made, photo)
+    return Folder(corpus.make(made / "bad", photo), good)
+
+
+def good_pictures(made: Path, photo: Image.Image) -> list[Path]:
+    made.mkdir(exist_ok=True)
     good = [made / f"good_{side}.png" for side in (180, 200, 220, 240)]
     for path in good:
         corpus.face(photo, int(path.stem.removeprefix("good_"))).save(path)
-    return Folder(corpus.make(made / "bad", photo), good)
+    return good
 
 
 def run(folder: Path, *arguments: str | Path, expected: int) -> subprocess.CompletedProcess[str]:
@@ -122,6 +131,56 @@ def test_a_table_of_the_corpus_is_the_same_as_the_printed_rows(folder: Folder, t
     total = len(folder.arguments)
     assert f"{total - failed} of {total} pictures are done already" in again.stderr
     assert by_source((tmp_path / "faces.jsonl").read_text("utf-8")) == rows
+
+
+def assert_one_clear_row_each(folder: Folder, rows: list[dict[str, Any]], not_written: set[str]) -> None:
+    """Check the rows of a command that works on files: one each in order, bad ones with the reason."""
+    assert [row["source"] for row in rows] == [printable(path) for path in folder.arguments]
+    reasons = {case.path: case.reason for case in folder.cases if case.path.name not in not_written}
+    for path, row in zip(folder.arguments, rows, strict=True):
+        reason = reasons.get(path, "" if path in folder.good else None)
+        if reason is not None:
+            assert bool(row["error"]) == bool(reason), row
+            assert reason in (row["error"] or "")
+
+
+def contents(folder: Folder) -> dict[Path, bytes]:
+    plain = [case.path for case in folder.cases if not case.path.name.startswith(("sparse", "memory"))]
+    return {path: path.read_bytes() for path in [*plain, *folder.good] if os.path.isfile(path)}  # noqa: PTH113
+
+
+def test_blur_gives_a_clear_row_for_each_file_and_the_same_copies_of_good_ones(
+    astronaut: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    folder = filled(tmp_path / "corpus", Image.fromarray(astronaut))
+    before = contents(folder)
+    run(tmp_path, "blur", *folder.good, "-o", tmp_path / "alone", expected=0)
+    done = run(tmp_path, "blur", *folder.arguments, "-o", tmp_path / "all", "--json", expected=1)
+    rows = json.loads(done.stdout)
+    assert_one_clear_row_each(folder, rows, not_written={"icon.ico"})
+    for path in folder.good:
+        assert (tmp_path / "all" / path.name).read_bytes() == (tmp_path / "alone" / path.name).read_bytes()
+    copies = {Path(row["output"]).name for row in rows if not row["error"]}
+    there = {printable(path.name) for path in (tmp_path / "all").iterdir() if not path.name.startswith(".")}
+    assert copies == there, "no half copy, and none of what could not be read"
+    assert contents(folder) == before, "originals are left alone"
+
+
+def test_tag_gives_a_clear_row_for_each_file_and_the_same_sidecars_of_good_ones(
+    astronaut: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    folder = filled(tmp_path / "corpus", Image.fromarray(astronaut))
+    before = contents(folder)
+    alone = good_pictures(tmp_path / "alone", Image.fromarray(astronaut))
+    run(tmp_path, "tag", *alone, expected=0)
+    done = run(tmp_path, "tag", *folder.arguments, "--json", expected=1)
+    rows = json.loads(done.stdout)
+    assert_one_clear_row_each(folder, rows, not_written=set())
+    for path, other in zip(folder.good, alone, strict=True):
+        assert Path(f"{path}.xmp").read_bytes() == Path(f"{other}.xmp").read_bytes()
+    written = {row["output"] for row in rows if row["output"] and row["changed"]}
+    assert written == {printable(path) for path in (tmp_path / "corpus").rglob("*.xmp")}
+    assert contents(folder) == before, "photos are left alone"
 
 
 def test_a_folder_that_holds_itself_is_walked_once(folder: Folder, tmp_path: Path) -> None:
