@@ -64,30 +64,6 @@ def suppress(
     return np.asarray(kept, np.intp)
 
 
-def distinct(points: npt.NDArray[Any], scores: npt.NDArray[Any], *, nearest: float) -> npt.NDArray[np.intp]:
-    """Return which sets of points are not the same as a better one: suppression by shape instead of by box.
-
-    Args:
-        points: (n, k, 2 or 3), k >= 2.
-        scores: (n,).
-        nearest: sets are the same when corresponding points lie nearer than this on average, in units of the
-            larger set's spread (root mean square distance of its points from their mean).
-
-    Returns:
-        The indices kept, best score first.
-    """
-    flat = np.asarray(points, np.float64)[..., :2]
-    spread = np.sqrt(((flat - flat.mean(axis=1, keepdims=True)) ** 2).sum(axis=2).mean(axis=1))
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    kept: list[int] = []
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(int(best))
-        gaps = np.linalg.norm(flat[rest] - flat[best], axis=2).mean(axis=1)
-        order = rest[gaps >= nearest * np.maximum(spread[rest], spread[best])]
-    return np.asarray(kept, np.intp)
-
-
 def similarity(points: npt.NDArray[Any], template: npt.NDArray[Any]) -> Matrix:
     """Return the similarity transform that brings points nearest to a template, in the least-squares sense.
 

@@ -14,9 +14,9 @@ from mien.runtime.describe import Known
 from mien.runtime.model import Model
 from mien.runtime.plan import Step, follow
 
-# Two boxes on one face lead a landmark model to the same points, up to a few hundredths of their spread; the
-# nearest that two faces come, cheek to cheek, is above 1.
-_SAME_FACE = 0.4
+# The part from the eyes to the mouth is one face's alone: even cheek to cheek those of two people lie apart. Boxes
+# on a forehead or a chin lead a landmark model to points that share more than this with the face's own.
+_SHARED = 0.3
 
 
 @dataclass(frozen=True)
@@ -52,5 +52,6 @@ class Confirmation:
         if points is None:
             kept = passed[np.argsort(-scores, kind="stable")]
         else:
-            kept = passed[geometry.distinct(points[passed], scores, nearest=_SAME_FACE)]
+            inner = np.array([geometry.box_of(face) for face in points[passed]], np.float32).reshape(-1, 4)
+            kept = passed[geometry.suppress(inner, scores, threshold=_SHARED, inside=_SHARED)]
         return {name: value[kept] for name, value in known.items()}
