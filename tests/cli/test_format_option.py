@@ -1,4 +1,4 @@
-"""`mien analyze --format`: other programs' files from the command line."""
+"""`mien analyze --format` and `mien video --format`: other programs' files from the command line."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
 import mien
+from films import film
 from mien.cli.app import app
 from mien.report import formats
 
@@ -74,3 +76,17 @@ def test_wrong_usage_is_one_clear_line(photos: Path, arguments: list[str], reaso
     result = run(photos, *arguments)
     assert result.exit_code == 2
     assert reason in result.stderr
+
+
+def test_frames_of_a_video_keep_number_time_and_track(tmp_path: Path, photos: Path) -> None:
+    face = np.asarray(Image.open(photos / "a.jpg").convert("RGB").resize((128, 160)))
+    path = film(tmp_path / "v.mp4", [face, face, face], rate=10)
+    output = tmp_path / "out.csv"
+    arguments = ["video", path, "--every", 2, "-o", output, "--format", "openface", "--want", "boxes,pose"]
+    ran = CliRunner().invoke(app, list(map(str, arguments)))
+    assert ran.exit_code == 0, ran.stderr
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["timestamp"]) for row in rows] == [("1", "0"), ("3", "0.2")]
+    assert len({row["face_id"] for row in rows}) == 1
+    assert {row["source"] for row in rows} == {str(path)}

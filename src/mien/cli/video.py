@@ -33,6 +33,7 @@ def video(
             "--output", "-o", help="faces.parquet, .csv, .jsonl, or a folder for a report of best shots."
         ),
     ] = None,
+    form: common.Format = "",
     every: Annotated[int, typer.Option("--every", "-n", help="Take every n-th frame.", min=1)] = 1,
     want: common.Want = None,
     model: common.Models = None,
@@ -52,11 +53,12 @@ def video(
     and, for each track, for how long it is visible and where its best shot is.
     """
     options = common.options_from(want, model, terms, threads, smallest, mirror)
+    common.check_format(form, output)
     videos = _videos_in(paths)
     if output is None:
         found = _to_screen(videos, options, every, rows=not as_json)
     else:
-        found = _to_output(videos, options, every, output, again=again)
+        found = _to_output(videos, options, every, output, form, again=again)
     for sightings in found:
         end = f"; {sightings.error}" if sightings.error else ""
         counts = f"frames: {sightings.frames}, tracks: {len(sightings.tracks())}"
@@ -113,19 +115,21 @@ def _to_screen(videos: list[Path], options: Options, every: int, *, rows: bool) 
 
 
 def _to_output(
-    videos: list[Path], options: Options, every: int, output: Path, *, again: bool
+    videos: list[Path], options: Options, every: int, output: Path, form: str, *, again: bool
 ) -> list[Sightings]:
+    from mien.report.formats import write_rows
     from mien.report.html import Run
     from mien.report.journal import Journal
-    from mien.report.tables import WRITERS, write_rows
+    from mien.report.tables import WRITERS
     from mien.report.video import Table, VideoRun, write_report
     from mien.runtime.stream import prepared
 
-    if output.suffix.lower() not in WRITERS and output.suffix and not output.is_dir():
+    is_table = bool(form) or output.suffix.lower() in WRITERS
+    if not is_table and output.suffix and not output.is_dir():
         common.fail(
             f"-o {printable(output)}: use an ending of {', '.join(WRITERS)}, or a folder for a report"
         )
-    table = output if output.suffix.lower() in WRITERS else output / "faces.csv"
+    table = output if is_table else output / "faces.csv"
     if again:
         table.with_name(f"{table.name}.journal").unlink(missing_ok=True)
     options, pipeline = prepared(options, None)
@@ -141,7 +145,7 @@ def _to_output(
                 for _ in run.analyze(options):
                     bar.advance(task)
         rows = Table(runs)
-        write_rows(table, rows)
+        write_rows(form, table, rows)
     if table != output:
         cards = [model.card for model in pipeline.models()]
         command = shlex.join(["mien", *sys.argv[1:]])
