@@ -93,10 +93,10 @@ def options_from(
 
 def check_format(name: str, output: Path | None) -> None:
     """Leave with an error unless the output can be a file of the format; no name is mien's own tables."""
-    from mien.report import formats
-
     if not name:
         return
+    from mien.report import formats
+
     if output is None:
         fail(f"--format {name}: say into which file with -o")
     try:
