@@ -15,6 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import mien
+import programs
 from mien.cli.app import app
 
 TURNED = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
@@ -32,7 +33,7 @@ def rows_of(*arguments: object) -> dict[str, dict[str, Any]]:
 
 
 def region_of(path: Path) -> tuple[float, float, float, float]:
-    command = ["exiftool", "-json", "-struct", "-n", "-XMP-mwg-rs:all", str(path)]
+    command = [programs.exiftool(), "-json", "-struct", "-n", "-XMP-mwg-rs:all", str(path)]
     answer = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)[0]
     (region,) = answer["RegionInfo"]["RegionList"]
     x, y, w, h = (region["Area"][key] for key in "XYWH")

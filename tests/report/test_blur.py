@@ -13,7 +13,6 @@ import pytest
 from PIL import Image, ImageCms
 
 import programs
-
 from mien.core.errors import UnreadablePicture, UnwritableOutput
 from mien.core.faces import Faces
 from mien.core.picture import Picture

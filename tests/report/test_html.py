@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import programs
 from mien.core.errors import UnreadablePicture, printable
 from mien.core.faces import Faces
 from mien.core.picture import Picture
 from mien.report import html
-from mien.report.html import Run, advice, has_picture, picture_name, write_page, write_picture
+from mien.report.html import Run, advice, write_page
+from mien.report.pictures import has_picture, picture_name, write_picture
 from mien.report.tables import rows_of
 from mien.runtime.stream import Result
 
@@ -108,10 +110,8 @@ class Seen:
 def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium, "these tests drive a real browser: install chromium"
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        opened = playwright.chromium.launch(executable_path=programs.chromium(), args=list(FLAGS))
         yield opened
         opened.close()
 
