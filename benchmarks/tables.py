@@ -1,0 +1,272 @@
+"""Writes the tables of the documentation from the result files: every number in docs/ comes from a run.
+
+python benchmarks/tables.py [--check]
+
+What lies between `<!-- table: NAME -->` and `<!-- /table -->` in README.md and docs/*.md becomes what `TABLES[NAME]`
+makes of `results/*.json`. A table whose result file is missing stays as it is. `--check` only tells what is out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+
+_BLOCK = re.compile(r"^<!-- table: ([a-z-]+) -->\n(?:.*?\n)??<!-- /table -->$", re.MULTILINE | re.DOTALL)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table; columns after the first are numbers."""
+    lines = [header, [":---", *("---:" for _ in header[1:])], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def result(name: str) -> dict[str, Any]:
+    """Return a result file's content.
+
+    Raises:
+        FileNotFoundError: the benchmark has not been run.
+    """
+    data: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    return data
+
+
+def caption(machine: Mapping[str, Any]) -> str:
+    """Return the line under a table: where, when and with what it was measured."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    return (
+        f"*`{machine['command']}`, {machine['date']}, commit {machine['commit']}: {machine['cpu']}, "
+        f"{machine['cores']} cores, Python {machine['python']}, {packages}.*"
+    )
+
+
+def _range(value: Mapping[str, float], digits: int = 1) -> str:
+    """Return a median with its quartiles."""
+    return f"{value['median']:.{digits}f} ({value['low']:.{digits}f}-{value['high']:.{digits}f})"
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f} %"
+
+
+def speed() -> str:
+    """Return the whole of one picture: time, rate and the pipeline's own share."""
+    data = result("speed")
+    rows = []
+    for threads in (1, 2):
+        row = data["one_picture"][f"threads_{threads}"]
+        own = _percent(row["own_share"]["median"])
+        rows.append(
+            [
+                f"one after the other, {threads} thread{'s' * (threads > 1)}",
+                _range(row["total_ms"]),
+                f"{row['pictures_per_second']:.1f}",
+                own,
+            ]
+        )
+    rate = data["side_by_side_pictures_per_second"]
+    rows.append(["two workers side by side", "", _range(rate), ""])
+    header = ["a 640 x 480 JPEG with one face, all default fields", "ms", "pictures/s", "own cost"]
+    return markdown(header, rows) + "\n\n" + caption(data["machine"])
+
+
+def speed_stages() -> str:
+    """Return one picture's time stage by stage."""
+    measured = result("speed")["one_picture"]
+    stages = [measured[f"threads_{threads}"]["stages_ms"] for threads in (1, 2)]
+    rows = [[name, *(_range(stage[name], 2) for stage in stages)] for name in stages[0]]
+    rows.append(["in all", *(_range(measured[f"threads_{threads}"]["total_ms"], 2) for threads in (1, 2))])
+    return markdown(["stage", "ms, one thread", "ms, two threads"], rows)
+
+
+def folder() -> str:
+    """Return the folder of photos: rates, their ratio, memory."""
+    data = result("speed")
+    row = data["folder"]
+    rows = [
+        ["pictures/s, one worker", _range(row["one_worker_pictures_per_second"])],
+        [f"pictures/s, {row['workers']} workers", _range(row["all_workers_pictures_per_second"])],
+        ["ratio", _range(row["ratio"], 2)],
+        ["resident memory after 100 pictures, MB", f"{row['rss_after_100_mb']:.0f}"],
+        [f"resident memory after {2 * row['photos']:,} more, MB", f"{row['rss_at_end_mb']:.0f}"],
+    ]
+    return markdown([f"{row['photos']:,} photos", ""], rows) + "\n\n" + caption(data["machine"])
+
+
+def peers() -> str:
+    """Return mien beside other tools."""
+    data = result("peers")
+    rows = []
+    for name, row in data["tools"].items():
+        of_each = row["group_of_each"]
+        title = " ".join([name.partition(",")[0], row.get("version", "")]).strip()
+        rest = name.partition(",")[2]
+        rows.append(
+            [
+                title + (f",{rest}" if rest else ""),
+                f"{row['photos_found']} of {row['photos']}",
+                *(f"{found} of {of_each}" for found in row["group_found"].values()),
+                str(row["false"]),
+                _range(row["photo_ms"]),
+                _range(row["group_ms"]),
+            ]
+        )
+    sides = next(iter(data["tools"].values()))["group_found"]
+    header = ["", "photos", *(f"{side} px" for side in sides), "false", "ms a photo", "ms the group"]
+    notes = [f"{name}: {row['note']}." for name, row in data["tools"].items() if row.get("note")]
+    notes += [f"{name} is absent: {reason}." for name, reason in data["absent"].items()]
+    return "\n\n".join([markdown(header, rows), *notes, caption(data["machine"])])
+
+
+def big_jpeg() -> str:
+    """Return reduced decoding against full decoding."""
+    data = result("big-jpeg")
+    rows = []
+    for kind, title in (("large", "large faces only"), ("mixed", "small faces too")):
+        for way in ("reduced", "full"):
+            row = data[kind][way]
+            rows.append(
+                [
+                    f"{title}, {'decoded at ' + format(row['scale'], '.3g') if way == 'reduced' else 'full size'}",
+                    f"{row['found']} of {data[kind]['faces']}",
+                    *(_range(row[f"reading_{unit}"], 0) for unit in ("ms", "peak_mb")),
+                    *(_range(row[f"analysis_{unit}"], 0) for unit in ("ms", "peak_mb")),
+                ]
+            )
+    header = ["4000 x 3000 px", "found", "reading, ms", "reading, MB", "analysis, ms", "whole process, MB"]
+    return markdown(header, rows) + "\n\n" + caption(data["machine"])
+
+
+def detectors() -> str:
+    """Return the table of detectors and their combinations."""
+    data = result("detectors")
+    bins = list(data["rows"][0]["group"]["bins"])
+    crops = [n for n in ("lfw_pairs", "identities", "celeba10k", "utkface") if n in data["rows"][0]]
+    rows = []
+    for row in data["rows"]:
+        count = {name: f"{row[name]['found']} of {row[name]['faces']}" for name in ("demo", "turned", "huge")}
+        group = [_percent(good / max(total, 1), 0) for good, total in row["group"]["bins"].values()]
+        rows.append(
+            [
+                row["setup"],
+                f"{row['milliseconds']:.1f}",
+                *group,
+                count["demo"],
+                count["huge"],
+                count["turned"],
+                *(_percent(row[name]["found"] / row[name]["faces"]) for name in crops),
+                f"{row['false']['false'] / row['false']['megapixels']:.2f}",
+            ]
+        )
+    header = [
+        "detector",
+        "ms",
+        *(f"{size} px" for size in bins),
+        "photos",
+        "huge",
+        "turned",
+        *crops,
+        "false faces a megapixel",
+    ]
+    return (
+        markdown(header, rows)
+        + "\n\n*`python benchmarks/detectors.py`, one thread; times on one picture of 640 x 480.*"
+    )
+
+
+def lfw() -> str:
+    """Return accuracy on LFW's official pairs."""
+    data = result("lfw")
+    rows = []
+    for name, row in data["lfw"].items():
+        at = [f"{_percent(point['fnmr'], 2)}" for point in row["operating_points"]]
+        rows.append([name, f"{_percent(row['accuracy'], 2)} ± {100 * row['standard_error']:.2f}", *at])
+    header = ["6,000 pairs", "accuracy, ± its standard error", "FNMR at FMR 1 %", "FNMR at FMR 0.1 %"]
+    used = (
+        f"*`python benchmarks/lfw.py`: {data['detector']}, landmarks of {data['landmarks']}, {data['recogniser']}; "
+        f"{data['pictures_without_a_found_face']} pictures without a found face.*"
+    )
+    return markdown(header, rows) + "\n\n" + used
+
+
+def lfw_choices() -> str:
+    """Return what template, margin and filling do; chosen on other people than LFW's."""
+    data = result("lfw")
+    best = data["chosen_on_identities"]
+    keys = ("template", "margin", "fill")
+    rows = [
+        [
+            f"{row['template']}, margin {row['margin']:g}, {row['fill']}"
+            + (" (chosen)" if all(row[key] == best[key] for key in keys) else ""),
+            _percent(row["identities_fnmr_at_fmr_0.001"], 2),
+            _percent(row["lfw"], 2),
+        ]
+        for row in data["table"]
+    ]
+    return markdown(["crop", "other people: FNMR at FMR 0.1 %", "LFW accuracy"], rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
+    {
+        "speed": speed,
+        "speed-stages": speed_stages,
+        "folder": folder,
+        "peers": peers,
+        "big-jpeg": big_jpeg,
+        "detectors": detectors,
+        "lfw": lfw,
+        "lfw-choices": lfw_choices,
+    }
+)
+"""The tables by the name in the page."""
+
+
+def filled(text: str) -> str:
+    """Return a page with its tables as the result files have them.
+
+    Raises:
+        KeyError: it asks for a table that does not exist.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        try:
+            table = TABLES[match[1]]()
+        except FileNotFoundError:
+            return match[0]
+        return f"<!-- table: {match[1]} -->\n\n{table}\n\n<!-- /table -->"
+
+    return _BLOCK.sub(block, text)
+
+
+def pages() -> Iterator[Path]:
+    """Yield the pages that may hold tables."""
+    yield ROOT / "README.md"
+    yield from sorted((ROOT / "docs").glob("*.md"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; fail when a page is out of date"
+    )
+    given = parser.parse_args()
+    old = [page for page in pages() if filled(page.read_text("utf-8")) != page.read_text("utf-8")]
+    for page in old:
+        print(page.relative_to(ROOT))
+        if not given.check:
+            page.write_text(filled(page.read_text("utf-8")), encoding="utf-8")
+    sys.exit(bool(old) and given.check)
+
+
+if __name__ == "__main__":
+    main()
