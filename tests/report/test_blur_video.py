@@ -21,6 +21,7 @@ from mien.report.blur_tracks import Covered, Sighting, cover_frames
 from mien.report.blur_video import blur_video, stored_boxes
 from mien.runtime.pipeline import Options, Pipeline
 from mien.runtime.video import frames, turned
+from programs import exiftool
 
 Pixels = npt.NDArray[np.uint8]
 # A face of this side moves over this background; its middle is where eyes, nose and mouth are.
@@ -221,7 +222,7 @@ def test_place_and_time_go_on_request_only(
     made = blur_video(source, target, search, options=ONE, strip=strip)
     assert made.copied is not with_face
     assert packets(target, "audio") == packets(source, "audio")
-    told = subprocess.run(["exiftool", target], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([exiftool(), target], capture_output=True, text=True, check=True).stdout
     for secret in ("GPS Position", "Party", "at home"):
         assert (secret in told) is not strip, told
     if not with_face and not strip:
