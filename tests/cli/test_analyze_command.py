@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from mien.cli.app import app
 from mien.core.picture import Picture
-from mien.report.html import has_picture, picture_name
+from mien.report.pictures import has_picture, picture_name
 from mien.report.tables import read_rows
 
 

@@ -202,7 +202,7 @@ def _summary(output: Path | None, pictures: int, new: int, count: _Count, second
 
 
 def _done(path: Path, journal: Journal, folder: Path | None, annotate: Path | None) -> bool:
-    from mien.report.html import has_picture, picture_name
+    from mien.report.pictures import has_picture, picture_name
 
     if not journal.has(path):
         return False
@@ -213,7 +213,7 @@ def _done(path: Path, journal: Journal, folder: Path | None, annotate: Path | No
 
 def _keep(folder: Path | None, annotate: Path | None) -> Keep | None:
     """Return what writes the pictures that are wanted, called while a picture's pixels are at hand."""
-    from mien.report.html import picture_name, write_annotated, write_picture
+    from mien.report.pictures import picture_name, write_annotated, write_picture
 
     if folder is None and annotate is None:
         return None

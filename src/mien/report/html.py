@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,28 +14,25 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mien.core.atomic import writing
 from mien.core.card import Card
 from mien.core.columns import BOX
-from mien.core.drawing import draw
 from mien.core.errors import printable
-from mien.core.faces import Faces
 from mien.core.fields import FIELDS, FIVE_POINTS, QUALITY, Kind
-from mien.core.picture import Picture
 from mien.report import charts
+from mien.report.pictures import (
+    FACES_IN_A_ROW,
+    MOST_FACES,
+    faces_file,
+    forget_others,
+    has_picture,
+    picture_name,
+    thumbnail_file,
+)
 from mien.report.tables import spelled
 
 EMBEDDED = 24_000_000
 """Bytes of thumbnails that a page holds inside itself; those of later pictures are only in the folder beside it."""
-
-# Longer side of annotated pictures and thumbnails, side of a face's cut-out, px.
-_PICTURE, _THUMBNAIL, _FACE = 1280, 320, 128
-# Cut-outs of one picture lie in rows of this many; WebP ends at 16,383 px.
-_FACES_IN_A_ROW, _MOST_FACES = 12, 1500
-# Of the box's longer side: how much of the surroundings a cut-out shows.
-_SURROUNDINGS = 1.45
 
 Row = Mapping[str, Any]
 
@@ -58,84 +54,6 @@ class Run:
     seconds: float
     new: int
     models: Sequence[Card]
-
-
-def picture_name(path: str | os.PathLike[str]) -> str:
-    """Return the name of a picture's annotated copy: its own, made safe, and a digest of the whole path."""
-    stem = Path(os.fsdecode(path)).stem
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in stem)[:48].strip("._")
-    return f"{safe or 'picture'}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}.jpg"
-
-
-def write_annotated(target: Path, picture: Picture, faces: Faces, *, longest: int | None = None) -> None:
-    """Write a JPEG of a picture with its faces drawn on it.
-
-    Args:
-        target: the file; it is complete or absent.
-        picture: the picture.
-        faces: its faces.
-        longest: the longer side at most, px; None keeps the picture's.
-
-    Raises:
-        UnwritableOutput: it cannot be written.
-    """
-    image = picture.image()
-    if longest is not None:
-        image.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    with writing(target) as file:
-        draw(image, faces).save(file, "JPEG", quality=88, subsampling=0)
-
-
-def write_picture(folder: Path, path: str | os.PathLike[str], picture: Picture, faces: Faces) -> None:
-    """Write what a report shows of a picture: its annotated copy, its thumbnail and its faces' cut-outs.
-
-    Raises:
-        UnwritableOutput: it cannot be written.
-    """
-    name = picture_name(path)
-    image = picture.image()
-    if len(faces):
-        with writing(_faces_file(folder, name)) as file:
-            _cut_outs(image, faces).save(file, "WEBP", quality=78)
-    image.thumbnail((_PICTURE, _PICTURE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    small = image.copy()
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    with writing(_thumbnail_file(folder, name)) as file:
-        small.save(file, "WEBP", quality=74)
-    # The annotated copy comes last: where it is, the others are.
-    with writing(folder / "pictures" / name) as file:
-        draw(image, faces).save(file, "JPEG", quality=86)
-
-
-def has_picture(folder: Path, path: str | os.PathLike[str]) -> bool:
-    """Tell whether `write_picture` has been here."""
-    return (folder / "pictures" / picture_name(path)).is_file()
-
-
-def _thumbnail_file(folder: Path, name: str) -> Path:
-    return folder / "thumbnails" / f"{name.removesuffix('.jpg')}.webp"
-
-
-def _faces_file(folder: Path, name: str) -> Path:
-    return folder / "thumbnails" / f"{name.removesuffix('.jpg')}.faces.webp"
-
-
-def _cut_outs(image: Image.Image, faces: Faces) -> Image.Image:
-    """Return the faces side by side in rows, each a square of `_FACE` px."""
-    factor = image.width / faces.picture_size[0] if faces.picture_size[0] else 1.0
-    count = min(len(faces), _MOST_FACES)
-    across = min(count, _FACES_IN_A_ROW)
-    sheet = Image.new("RGB", (across * _FACE, math.ceil(count / across) * _FACE))
-    for index in range(count):
-        x1, y1, x2, y2 = (float(value) * factor for value in faces.boxes[index])
-        side = max(2.0, min(_SURROUNDINGS * max(x2 - x1, y2 - y1), image.width, image.height))
-        left = min(max(0.0, (x1 + x2 - side) / 2), image.width - side)
-        top = min(max(0.0, (y1 + y2 - side) / 2), image.height - side)
-        face = image.resize(
-            (_FACE, _FACE), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=2.0
-        )
-        sheet.paste(face, (index % across * _FACE, index // across * _FACE))
-    return sheet
 
 
 def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run: Run) -> Path:
@@ -185,7 +103,7 @@ def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run:
         for piece in page.split("<!--"):
             name, mark, rest = piece.partition("-->")
             file.write(parts[name] + rest if mark else piece)
-    _forget_others(folder, {picture_name(path) for path in pictures})
+    forget_others(folder, pictures)
     return target
 
 
@@ -195,21 +113,6 @@ def _asset(name: str) -> str:
 
 def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _forget_others(folder: Path, names: set[str]) -> None:
-    keep = {folder / "pictures" / name for name in names}
-    keep |= {file(folder, name) for name in names for file in (_thumbnail_file, _faces_file)}
-    for part, endings in (("pictures", (".jpg",)), ("thumbnails", (".webp",))):
-        if (folder / part).is_dir():
-            for file in (folder / part).iterdir():
-                if file.suffix in endings and file not in keep and _is_ours(file.name):
-                    file.unlink(missing_ok=True)
-
-
-def _is_ours(name: str) -> bool:
-    digest = name.split(".")[-2 if not name.endswith(".faces.webp") else -3].rpartition("-")[2]
-    return len(digest) == 12 and all(c in "0123456789abcdef" for c in digest)
 
 
 # ---- the numbers that the page's script works on
@@ -242,9 +145,9 @@ def _data(folder: Path, groups: Sequence[tuple[Path, Sequence[Row]]]) -> tuple[d
             entry |= {"error": error, "advice": advice(str(error))}
         elif has_picture(folder, path):
             entry["file"] = f"pictures/{name}"
-            images = {"thumbnail": _thumbnail_file(folder, name)}
+            images = {"thumbnail": thumbnail_file(folder, name)}
             if count:
-                images["faces"] = _faces_file(folder, name)
+                images["faces"] = faces_file(folder, name)
             sizes = sum(file.stat().st_size for file in images.values() if file.is_file())
             inside = sizes <= left
             left -= sizes if inside else left
@@ -256,8 +159,8 @@ def _data(folder: Path, groups: Sequence[tuple[Path, Sequence[Row]]]) -> tuple[d
     return {
         "columns": columns,
         "pictures": pictures,
-        "faces_in_a_row": _FACES_IN_A_ROW,
-        "most_faces": _MOST_FACES,
+        "faces_in_a_row": FACES_IN_A_ROW,
+        "most_faces": MOST_FACES,
         "faces": {
             "picture": [i for i, entry in enumerate(pictures) for _ in range(entry["count"])],
             "face": [row["face"] for row in faces],

@@ -16,8 +16,9 @@ from mien.core.errors import UnreadablePicture, printable
 from mien.core.faces import Faces
 from mien.core.fields import FIELDS, Kind
 from mien.core.picture import Picture
-from mien.report.html import Run, write_page, write_picture
+from mien.report.html import Run, write_page
 from mien.report.journal import Journal, fingerprint
+from mien.report.pictures import write_picture
 from mien.report.tables import Row, results_of, rows_of
 from mien.runtime.footage import tracker_for, watch
 from mien.runtime.pipeline import Options, Pipeline
