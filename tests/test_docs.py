@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 import films
 import mien
+from mien import index
 from mien.cli.app import app
 from mien.core.card import Card, Detector
 from mien.core.fields import FIELDS
@@ -134,8 +135,8 @@ def test_the_example_of_adding_a_model_works_as_it_stands(workplace: Path) -> No
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, f"mien {shlex.join(arguments)}\n{done.output}"
         outputs.append(done.stdout)
-    found = re.search(r'"attributes.bright": ([0-9.]+)', outputs[-1])
-    assert found is not None, outputs[-1]
+    found = re.search(r'"attributes.bright": ([0-9.]+)', "".join(outputs))
+    assert found is not None, outputs
     assert 0.2 < float(found[1]) < 0.9
 
 
@@ -145,6 +146,12 @@ def test_contributing_explains_every_key_of_a_card() -> None:
     explained = next(line for line in text.splitlines() if line.startswith("| `detector` |"))
     for field in fields(Detector):
         assert f"`{field.name}`" in explained
+
+
+def test_contributings_example_of_a_row_is_read_as_that_of_a_paper_we_list() -> None:
+    block = next(text for text in _blocks(ROOT / "CONTRIBUTING.md", "python") if "SYSTEM" in text)
+    row, _ = index.read_row(block.encode(), "CONTRIBUTING.md")
+    assert (index.find(row.id).room, index.find(row.id).title) == (row.room, row.title)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
