@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from click.testing import Result
 from PIL import Image
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from mien.cli.app import app
@@ -217,3 +219,22 @@ def test_a_video_is_sent_to_its_own_command(photos: Path, tmp_path: Path) -> Non
     ran = mien("analyze", photos, tmp_path / "clip.mp4", "-o", tmp_path / "faces.csv")
     assert ran.exit_code == 2
     assert f"use `mien video {tmp_path / 'clip.mp4'}`" in ran.stderr
+
+
+def test_rows_of_a_parquet_file_are_pictures_like_others(photos: Path, tmp_path: Path) -> None:
+    names = ["astronaut.jpg", "broken.jpg", "grace_hopper.jpg"]
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    table = pyarrow.table(
+        {"image": [{"bytes": (photos / name).read_bytes(), "path": name} for name in names]}
+    )
+    parquet.write_table(table, tmp_path / "set.parquet")
+    report = tmp_path / "report"
+    ran = mien("analyze", tmp_path / "set.parquet", "-o", report)
+    assert ran.exit_code == 1
+    assert "3 pictures, 2 faces, 1 could not be read" in ran.stderr
+    rows = list(read_rows(report / "faces.csv"))
+    assert [row["source"] for row in rows] == [f"{tmp_path / 'set.parquet'}#{name}" for name in names]
+    assert len(list((report / "pictures").iterdir())) == 2
+    ran = mien("analyze", tmp_path / "set.parquet", "-o", report)
+    assert "2 of 3 pictures are done already" in ran.stderr
+    assert "set.parquet#grace_hopper.jpg" in (report / "index.html").read_text()

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from mien.core.faces import Faces
     from mien.core.picture import Picture
     from mien.report.journal import Journal
+    from mien.report.tables import Row
+    from mien.runtime import parquet
     from mien.runtime.pipeline import Options, Pipeline
     from mien.runtime.stream import Result
 
-    Keep = Callable[[Path, Picture, Faces], None]
+    Source = Path | parquet.Row | parquet.Damaged
+    Keep = Callable[[Source, Picture, Faces], None]
 
 _TABLES = (".jsonl", ".csv", ".parquet")
 
@@ -76,16 +79,33 @@ def analyze(
     raise typer.Exit(common.SOME_FAILED if summary["failed"] else common.OK)
 
 
-def _pictures_in(paths: list[Path]) -> list[Path]:
+def _pictures_in(paths: list[Path]) -> list[Source]:
     from mien.core.errors import printable
+    from mien.runtime.stream import sources
     from mien.runtime.video import is_video
 
-    pictures = list(common.pictures_in(paths))
+    files = list(common.pictures_in(paths))
+    if video := next((path for path in files if is_video(path)), None):
+        common.fail(f"{printable(video)} is a video: use `mien video {printable(video)}`")
+    pictures = list(sources(files))
     if not pictures:
         common.fail(f"no pictures in {', '.join(printable(path) for path in paths)}")
-    if video := next((path for path in pictures if is_video(path)), None):
-        common.fail(f"{printable(video)} is a video: use `mien video {printable(video)}`")
     return pictures
+
+
+def _name(source: Source) -> Path:
+    """Return a picture's path; a row of a Parquet file has one like `faces.parquet#name`."""
+    return source if isinstance(source, Path) else Path(str(source))
+
+
+def _place(source: Source) -> tuple[str | Path, str]:
+    """Return where a journal keeps a picture: its file, and which part of it."""
+    return (source, "") if isinstance(source, Path) else (source.file, str(source))
+
+
+def _rows(journal: Journal, pictures: list[Source]) -> Iterator[Row]:
+    for source in pictures:
+        yield from journal.entry(*_place(source)) or ()
 
 
 def _check(output: Path, form: str) -> None:
@@ -122,7 +142,9 @@ class _Count:
         self.without_face += row["face"] is None and not row["error"]
 
 
-def _to_screen(pictures: list[Path], options: Options, annotate: Path | None, on: str, *, rows: bool) -> int:
+def _to_screen(
+    pictures: list[Source], options: Options, annotate: Path | None, on: str, *, rows: bool
+) -> int:
     import json
     from dataclasses import replace
 
@@ -142,7 +164,7 @@ def _to_screen(pictures: list[Path], options: Options, annotate: Path | None, on
 
 
 def _to_output(
-    pictures: list[Path],
+    pictures: list[Source],
     output: Path,
     options: Options,
     annotate: Path | None,
@@ -164,23 +186,23 @@ def _to_output(
     if again:
         table.with_name(table.name + ".journal").unlink(missing_ok=True)
     with Journal(table, pipeline.contract) as journal:
-        todo = [path for path in pictures if not _done(path, journal, folder, annotate)]
+        todo = [source for source in pictures if not _done(source, journal, folder, annotate)]
         if len(todo) < len(pictures):
             common.say(f"{len(pictures) - len(todo):,} of {len(pictures):,} pictures are done already")
         try:
             _work(todo, journal, pipeline, options, _keep(folder, annotate), on)
         except KeyboardInterrupt:
-            done = sum(journal.has(path) for path in pictures)
+            done = sum(journal.has(*_place(source)) for source in pictures)
             common.fail(
                 f"stopped: {done:,} of {len(pictures):,} pictures are done and kept; "
                 "the same command goes on from there",
                 130,
             )
-        write_rows(form, table, journal.rows(iter(pictures)))
+        write_rows(form, table, _rows(journal, pictures))
         if folder:
             _report(folder, pictures, journal, pipeline, len(todo), time.monotonic() - start)
         count = _Count()
-        for row in journal.rows(iter(pictures)):
+        for row in _rows(journal, pictures):
             count.add(row)
             if form and row["error"]:
                 # Other programs' files have no place for it.
@@ -201,13 +223,14 @@ def _summary(output: Path | None, pictures: int, new: int, count: _Count, second
     }
 
 
-def _done(path: Path, journal: Journal, folder: Path | None, annotate: Path | None) -> bool:
+def _done(source: Source, journal: Journal, folder: Path | None, annotate: Path | None) -> bool:
     from mien.report.pictures import has_picture, picture_name
 
-    if not journal.has(path):
+    if not journal.has(*_place(source)):
         return False
-    return (folder is None or has_picture(folder, path)) and (
-        annotate is None or (annotate / picture_name(path)).is_file()
+    name = _name(source)
+    return (folder is None or has_picture(folder, name)) and (
+        annotate is None or (annotate / picture_name(name)).is_file()
     )
 
 
@@ -218,30 +241,31 @@ def _keep(folder: Path | None, annotate: Path | None) -> Keep | None:
     if folder is None and annotate is None:
         return None
 
-    def keep(path: Path, picture: Picture, faces: Faces) -> None:
+    def keep(source: Source, picture: Picture, faces: Faces) -> None:
+        name = _name(source)
         if folder is not None:
-            write_picture(folder, path, picture, faces)
+            write_picture(folder, name, picture, faces)
         if annotate is not None:
-            write_annotated(annotate / picture_name(path), picture, faces)
+            write_annotated(annotate / picture_name(name), picture, faces)
 
     return keep
 
 
 def _results(
-    todo: list[Path], pipeline: Pipeline, options: Options, keep: Keep | None, on: str
+    todo: list[Source], pipeline: Pipeline, options: Options, keep: Keep | None, on: str
 ) -> Iterator[Result]:
     """Yield each picture's result in order, its pictures written by the thread that read it."""
     from mien.runtime.stream import CHUNK, available_cores, chunked, ordered, result_of, stream
 
     if on:
         # What is far away gives no pixels back: pictures that are wanted are read once more, here.
-        for path, result in zip(todo, stream(todo, options, pipeline=pipeline, on=on), strict=True):
+        for source, result in zip(todo, stream(todo, options, pipeline=pipeline, on=on), strict=True):
             if keep is not None and result.error is None:
-                keep(path, pipeline.read(path), result.faces)
+                keep(source, pipeline.read(source), result.faces)
             yield result
         return
 
-    def look(chunk: list[Path]) -> list[Result]:
+    def look(chunk: list[Source]) -> list[Result]:
         def seen(index: int, picture: Picture, faces: Faces) -> None:
             if keep is not None:
                 keep(chunk[index], picture, faces)
@@ -254,21 +278,22 @@ def _results(
 
 
 def _work(
-    todo: list[Path], journal: Journal, pipeline: Pipeline, options: Options, keep: Keep | None, on: str
+    todo: list[Source], journal: Journal, pipeline: Pipeline, options: Options, keep: Keep | None, on: str
 ) -> None:
     from mien.report.journal import fingerprint
     from mien.report.tables import rows_of
 
-    marks = {path: fingerprint(path) for path in todo}
+    marks = {source: fingerprint(_place(source)[0]) for source in todo}
     with common.progress() as bar:
         task = bar.add_task("pictures", total=len(todo))
-        for path, result in zip(todo, _results(todo, pipeline, options, keep, on), strict=True):
-            journal.add(path, rows_of(result), marks[path])
+        for source, result in zip(todo, _results(todo, pipeline, options, keep, on), strict=True):
+            path, part = _place(source)
+            journal.add(path, rows_of(result), marks[source], part)
             bar.advance(task)
 
 
 def _report(
-    folder: Path, pictures: list[Path], journal: Journal, pipeline: Pipeline, new: int, seconds: float
+    folder: Path, pictures: list[Source], journal: Journal, pipeline: Pipeline, new: int, seconds: float
 ) -> None:
     import shlex
     import sys
@@ -282,4 +307,4 @@ def _report(
         new=new,
         models=[model.card for model in pipeline.models()],
     )
-    write_page(folder, pictures, journal.rows(iter(pictures)), run)
+    write_page(folder, [_name(source) for source in pictures], _rows(journal, pictures), run)
