@@ -20,7 +20,14 @@ from typing import Any
 import mien
 from mien.core.atomic import try_lock, writing
 from mien.core.card import CARD_KEY, Card
-from mien.core.errors import CardError, DamagedModel, FetchError, MienError, ModelMissing
+from mien.core.errors import (
+    CardError,
+    DamagedModel,
+    FetchError,
+    MienError,
+    ModelMissing,
+    UnwritableOutput,
+)
 from mien.runtime import sources
 
 MODELS = "MIEN_MODELS"
@@ -114,10 +121,10 @@ def installed(terms: str = "any") -> list[Installed]:
     order = [name for name in rows if name in here] + [name for name in here if name not in rows]
     found = []
     for name in order:
-        text = _manifest(name).get("card")
-        if text is None:
-            continue
-        card = Card.from_json(text, f"card of {name}")
+        try:
+            card = Card.from_json(str(_manifest(name).get("card")), f"card of {name}")
+        except CardError:
+            continue  # `state` calls it damaged, and getting it again mends it
         if terms != "permissive" or card.licence.commercial:
             found.append(Installed(card, _file(name), name in rows and rows[name].default))
     return found
@@ -128,12 +135,20 @@ def state(name: str) -> str:
     if not _file(name).is_file():
         return "absent"
     manifest = _manifest(name)
-    if not manifest or not intact(name):
+    if not manifest or not intact(name) or not _readable(manifest):
         return "damaged"
     asset = table().get(name)
     if asset is not None and manifest.get("card") != asset.card.to_json():
         return "stale"
     return "ready"
+
+
+def _readable(manifest: dict[str, Any]) -> bool:
+    try:
+        Card.from_json(str(manifest.get("card")))
+    except CardError:
+        return False
+    return True
 
 
 def intact(name: str) -> bool:
@@ -167,7 +182,7 @@ def model_path(name: str) -> Path:
         ModelMissing: it is not here, or mien does not know it.
     """
     path = _file(name)
-    if path.is_file():
+    if path.is_file() and Path(name).name == name:
         return path
     asset = table().get(name)
     if asset is None:
@@ -184,8 +199,15 @@ def verify(name: str) -> None:
         ModelMissing, DamagedModel: it is absent, or its bytes have changed.
     """
     model_path(name)
-    if not intact(name):
-        raise DamagedModel(name, "its SHA-256 is not the one that was installed", f"mien models get {name}")
+    if intact(name):
+        return
+    # Another process may be just between replacing the model and its manifest.
+    with contextlib.suppress(UnwritableOutput), _lock(name):
+        if intact(name):
+            return
+    asset = table().get(name)
+    command = "get" if asset and asset.sources else "add FILE --card"
+    raise DamagedModel(name, "its SHA-256 is not the one that was installed", f"mien models {command} {name}")
 
 
 def source_bytes(name: str) -> bytes:
@@ -262,11 +284,14 @@ def _store(card: Card, stored: bytes, source_sha256: str) -> None:
         "source_sha256": source_sha256,
         "mien": mien.__version__,
     }
-    # The manifest goes first: a model without one, or with an older one, counts as damaged, never as good.
-    with writing(folder() / f"{card.name}.json", text=True) as file:
-        json.dump(manifest, file, indent=1, ensure_ascii=False)
+    # The manifest is written while the model waits under a temporary name: a full disk changes neither of them. Only
+    # a process killed between the two renamings leaves a new manifest with an old model, which counts as damaged.
     with writing(_file(card.name)) as file:
         file.write(stored)
+        file.flush()
+        os.fsync(file.fileno())
+        with writing(folder() / f"{card.name}.json", text=True) as beside:
+            json.dump(manifest, beside, indent=1, ensure_ascii=False)
 
 
 def remove(name: str) -> None:
@@ -315,12 +340,15 @@ def from_bundle(path: Path) -> list[str]:
             for name in sorted(entry.removesuffix(".onnx") for entry in members if entry.endswith(".onnx")):
                 manifest = json.loads(_content(archive, members[f"{name}.json"]))
                 data = _content(archive, members[f"{name}.onnx"])
+                if not isinstance(manifest, dict) or not isinstance(manifest["card"], str):
+                    raise FetchError(name, f"{path} is damaged: its manifest is none")
                 if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
                     raise FetchError(name, f"{path} is damaged: its SHA-256 is not the one in its manifest")
                 card = Card.from_json(manifest["card"], name)
                 if card.name != name:
                     raise FetchError(name, f"{path} holds the card of {card.name} under this name")
-                _store(card, data, manifest["source_sha256"])
+                with _lock(name):
+                    _store(card, data, str(manifest["source_sha256"]))
                 taken.append(name)
     except (OSError, tarfile.TarError, ValueError, KeyError) as error:
         raise FetchError(str(path), f"is no bundle of models, or damaged ({error})") from error
@@ -335,10 +363,14 @@ def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
 @contextlib.contextmanager
 def _lock(name: str, patience: float = 600.0) -> Iterator[None]:
     """Hold a model's lock file, which a process that dies lets go."""
-    folder().mkdir(parents=True, exist_ok=True)
     path = folder() / f".{name}.lock"
     until = time.monotonic() + patience
-    with path.open("a+") as file:
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+")
+    except OSError as error:
+        raise UnwritableOutput(folder(), error.strerror or str(error)) from error
+    with opened as file:
         with contextlib.suppress(OSError):  # some network disks have no locks; work goes on without
             while not try_lock(file.fileno()):
                 if time.monotonic() > until:

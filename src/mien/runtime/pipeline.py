@@ -91,11 +91,10 @@ class Pipeline:
         made = {field: step.by.maker for step in self._steps for field in step.fields}
         self.fields = tuple(name for name in FIELDS if name in wanted)
         self.makers: Mapping[str, str] = MappingProxyType({name: made[name] for name in self.fields})
-        paths = {entry.card.name: str(entry.path) for entry in others}
         for step in self._steps:
             if not isinstance(step.by, Arithmetic) and step.by.maker not in self._loaded:
                 name = step.by.maker.rsplit(" ", 1)[0]
-                self._loaded[step.by.maker] = Model.load(paths[name], threads=self.options.threads)
+                self._loaded[step.by.maker] = Model.load(name, threads=self.options.threads)
         self._labels = {
             out.field: out.labels
             for model in reversed(list(self._loaded.values()))
