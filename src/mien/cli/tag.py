@@ -46,7 +46,7 @@ def tag(
     threads: common.Threads = 0,
     smallest: common.Smallest = 0.0,
 ) -> None:
-    """Write each face as a region of its photo (MWG and Microsoft). What is there already, names above all, stays."""
+    """Write each face as a region of its photo (MWG and Microsoft); regions and names already there stay."""
     from mien.core.errors import printable
     from mien.report.names import Names
 

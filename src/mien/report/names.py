@@ -44,10 +44,10 @@ class Names:
     def read(cls, path: str | os.PathLike[str]) -> Names:
         """Read a CSV with a header: `source` and `name`, and to tell faces apart `face` or x1, y1, x2, y2.
 
-        `source` is the picture's path (a relative one is relative to where the command runs), or its file's name
-        alone. `face` is the number that `mien analyze` gives, from 0; the box is in px of the upright picture.
-        A picture with one face needs neither. Rows without a name are left out, so that a table of `mien analyze`
-        with a column `name` added to it will do.
+        `source` is the picture's path (a relative one is relative to where the command runs), or its file's
+        name alone. `face` is the number that `mien analyze` gives, from 0; the box is in px of the upright
+        picture. A picture with one face needs neither. Rows without a name are left out, so that a table of
+        `mien analyze` with a column `name` added to it will do.
 
         Raises:
             UnreadableNames: says what is wrong in which line.

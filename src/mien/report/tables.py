@@ -109,8 +109,8 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) 
 
     Args:
         path: the file; it is complete or absent.
-        rows: of one kind of result. Their columns are the union, so that all but JSON Lines go through the rows
-            twice: an iterator is kept in memory for that, what can be gone through again is not.
+        rows: of one kind of result. Their columns are the union, so that all but JSON Lines go through the
+            rows twice: an iterator is kept in memory for that, what can be gone through again is not.
 
     Raises:
         UnwritableOutput: another ending, a full disk, a read-only folder.

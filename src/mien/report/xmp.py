@@ -2,10 +2,11 @@
 
 Both are relative to the picture as stored, before its EXIF orientation is applied:
 
-- MWG ("Guidelines for handling image metadata" 2.0, section 5.9): `mwg-rs:Regions` holds `AppliedToDimensions`
+- MWG ("Guidelines for handling image metadata" 2.0, section 5.9): `mwg-rs:Regions` holds
+  `AppliedToDimensions`
   (the stored size in px) and a bag of regions of Type "Face", each with its `Name` where that is known and an
-  `Area` whose x and y are the CENTRE, w and h the size, in fractions of the picture. Read by digiKam, Lightroom,
-  darktable, immich, PhotoPrism.
+  `Area` whose x and y are the CENTRE, w and h the size, in fractions of the picture. Read by digiKam,
+  Lightroom, darktable, immich, PhotoPrism.
 - Microsoft ("People tagging overview"): `MP:RegionInfo` holds a bag of regions, each with a `Rectangle`
   "x, y, w, h" whose x and y are the top-left CORNER, in fractions, and `PersonDisplayName` where it is known.
 """
@@ -33,7 +34,7 @@ MPREG = "http://ns.microsoft.com/photo/1.2/t/Region#"
 
 # A face that somebody else marked is the same one at this IoU: boxes differ in style, some take in the hair.
 _SAME = 0.3
-# Largest relative difference of two pictures' aspects that is rounding; more is another picture or a turned one.
+# Largest relative difference of two pictures' aspects that is rounding; more is another picture.
 _ASPECT = 0.02
 
 Box = tuple[float, float, float, float]
@@ -186,7 +187,7 @@ def _with_names(document: Packet | None, regions: Sequence[Region]) -> tuple[lis
 
 
 def pair(ours: Sequence[Region], theirs: Sequence[Region]) -> list[int | None]:
-    """Return for each of our regions the index of the one of theirs that is the same face; best pairs first."""
+    """Return for each of our regions the index of theirs that is the same face; the best pairs first."""
     partners: list[int | None] = [None] * len(ours)
     if not ours or not theirs:
         return partners

@@ -42,7 +42,7 @@ class Tagged:
 def sidecar_of(picture: str | os.PathLike[str]) -> Path:
     """Return the path of a picture's sidecar: photo.jpg.xmp, as darktable, digiKam and immich name it.
 
-    Adobe's programs read sidecars (photo.xmp) of raw files only: for their JPEGs the regions go into the file.
+    Adobe's programs read sidecars (photo.xmp) of raw files only; of JPEGs they read what is inside.
     """
     path = Path(picture)
     return path.with_name(path.name + ".xmp")

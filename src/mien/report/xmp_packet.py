@@ -1,4 +1,4 @@
-"""An XMP packet and the place of every element in its bytes, so that the rest stays as it is when one changes."""
+"""An XMP packet and the place of every element in its bytes: one may change, and the rest stays."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ IBUG68_FROM_MESH = (
 """For each of iBUG's 68 landmarks the vertex of MediaPipe's mesh nearest to it on the face.
 
 The usual table for MediaPipe, found alike in many projects. It is an approximation: the mesh's jaw is a line
-on the surface of the head, iBUG's is the outline that the camera sees, so the further cheek's points move as the
-head turns. On the six demonstration photos it is 0.068 of the distance between the outer eye corners away from
-what the model landmarks68-peppa says (jaw 0.105, brows 0.090, nose 0.050, eyes 0.057, mouth 0.041).
+on the surface of the head, iBUG's is the outline that the camera sees, so the further cheek's points move as
+the head turns. On the six demonstration photos it is 0.068 of the distance between the outer eye corners away
+from what the model landmarks68-peppa says (jaw 0.105, brows 0.090, nose 0.050, eyes 0.057, mouth 0.041).
 """
 
 NAMES_OF_EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
