@@ -197,6 +197,23 @@ def test_depth_and_kind_of_colours_stay(tmp_path: Path, search: Pipeline, face: 
         assert difference.mean() < 3
 
 
+def test_what_later_frames_are_built_on_is_not_painted(
+    tmp_path: Path, search: Pipeline, face: Pixels
+) -> None:
+    source, target = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    with av.open(str(source), "w") as container:
+        # each frame is shown as soon as it is decoded, and the next one is built on it
+        stream: Any = container.add_stream("libx264", rate=10, options={"tune": "zerolatency", "crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for picture in moving(face):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    # a wide margin covers much of the background, which the next frame takes over from this one
+    blur_video(source, target, search, Cover("solid", margin=1.0), options=ONE)
+    last, before = list(frames(target))[-1], list(frames(source))[-1]
+    assert np.abs(last.pixels.astype(int) - before.pixels)[:, :90].mean() < 3
+
+
 def test_odd_sizes_are_possible(tmp_path: Path, search: Pipeline, face: Pixels) -> None:
     odd = [np.ascontiguousarray(picture[:-1, :-1]) for picture in moving(face, 3)]
     source = film(tmp_path / "a.webm", odd)
