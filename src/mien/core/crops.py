@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -189,47 +190,62 @@ def cut(
         (height, width, 3) uint8. A crop that lies wholly outside, or is smaller than a thousandth of a pixel,
         is black.
     """
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:, :2])) < 1e-9:
+    # Plain floats: on a few numbers numpy's calls would cost as much as the warp.
+    (a, b, _), (c, d, _) = matrix.tolist()
+    if not np.isfinite(matrix).all() or abs(a * d - b * c) < 1e-9:
         return np.zeros((height, width, 3), np.uint8)
-    back = geometry.invert(matrix)
-    corners = geometry.apply(back, np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64))
-    low = np.floor(corners.min(axis=0)).astype(int) - 2
-    high = np.ceil(corners.max(axis=0)).astype(int) + 2
-    picture_high = np.array([pixels.shape[1], pixels.shape[0]])
-    inside_low, inside_high = np.clip(low, 0, picture_high), np.clip(high, 0, picture_high)
-    if (inside_high <= inside_low).any():
+    (a, b, x), (c, d, y) = geometry.invert(matrix).tolist()
+    low_x = math.floor(x + min(0.0, a * width) + min(0.0, b * height)) - 2
+    low_y = math.floor(y + min(0.0, c * width) + min(0.0, d * height)) - 2
+    high_x = math.ceil(x + max(0.0, a * width) + max(0.0, b * height)) + 2
+    high_y = math.ceil(y + max(0.0, c * width) + max(0.0, d * height)) + 2
+    left, top = max(low_x, 0), max(low_y, 0)
+    right, bottom = min(high_x, pixels.shape[1]), min(high_y, pixels.shape[0])
+    if right <= left or bottom <= top:
         return np.zeros((height, width, 3), np.uint8)
-    part = pixels[inside_low[1] : inside_high[1], inside_low[0] : inside_high[0]]
-    origin = inside_low.astype(np.float64)
-    step = float(np.sqrt(abs(np.linalg.det(back[:, :2]))))  # picture pixels for one crop pixel
+    step = math.sqrt(abs(a * d - b * c))  # picture pixels for one crop pixel
     factor = max(1, int(step + 0.35)) if smooth else 1
-    image = Image.fromarray(np.ascontiguousarray(part))
+    image = Image.fromarray(np.ascontiguousarray(pixels[top:bottom, left:right]))
     if factor > 1:
         image = image.reduce(factor)
     if fill == "edge":
-        image, origin = _with_edges(image, origin, factor, low, high)
-    linear = back[:, :2] / factor
-    offset = (back[:, 2] - origin) / factor
-    data = (linear[0, 0], linear[0, 1], offset[0], linear[1, 0], linear[1, 1], offset[1])
+        image, left, top = _with_edges(image, factor, (left, top), (low_x, low_y), (high_x, high_y))
+    data = (a / factor, b / factor, (x - left) / factor, c / factor, d / factor, (y - top) / factor)
     resample = Image.Resampling.BICUBIC if step < 0.8 and smooth else Image.Resampling.BILINEAR
     return np.asarray(image.transform((width, height), Image.Transform.AFFINE, data, resample))
 
 
 def _with_edges(
     image: Image.Image,
-    origin: npt.NDArray[np.float64],
     factor: int,
-    low: npt.NDArray[Any],
-    high: npt.NDArray[Any],
-) -> tuple[Image.Image, npt.NDArray[np.float64]]:
-    """Repeat the edge pixels as far as the crop reaches beyond the picture, at most three times the part."""
+    origin: tuple[int, int],
+    low: tuple[int, int],
+    high: tuple[int, int],
+) -> tuple[Image.Image, int, int]:
+    """Repeat the edge pixels as far as the crop reaches beyond the picture, at most three times the part.
+
+    Args:
+        image: the part of the picture that the crop shows, reduced.
+        factor: by which it was reduced.
+        origin: x and y of the part's first pixel, px of the picture.
+        low: where the crop begins, px of the picture.
+        high: where it ends.
+
+    Returns:
+        The part with its edges, and x and y of its first pixel now.
+    """
     most = 3 * max(image.size)
-    before = np.clip(np.ceil((origin - low) / factor), 0, most).astype(int)
-    after = np.clip(np.ceil((high - origin) / factor) - np.array(image.size), 0, most).astype(int)
-    if not before.any() and not after.any():
-        return image, origin
-    padded = np.pad(np.asarray(image), ((before[1], after[1]), (before[0], after[0]), (0, 0)), mode="edge")
-    return Image.fromarray(padded), origin - before * factor
+    (left, right), (top, bottom) = (
+        (
+            min(max(math.ceil((start - first) / factor), 0), most),
+            min(max(math.ceil((last - start) / factor) - size, 0), most),
+        )
+        for start, first, last, size in zip(origin, low, high, image.size, strict=True)
+    )
+    if not (left or right or top or bottom):
+        return image, *origin
+    padded = np.pad(np.asarray(image), ((top, bottom), (left, right), (0, 0)), mode="edge")
+    return Image.fromarray(padded), origin[0] - left * factor, origin[1] - top * factor
 
 
 def batch(crops: list[Pixels], *, grey: bool = False) -> Floats:

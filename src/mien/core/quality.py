@@ -76,7 +76,7 @@ def _one(pixels: Pixels, box: Floats, landmarks: Floats, pose: Floats, second: F
     # In-plane turn is left out: alignment undoes it.
     weighed = [max(value, 1.0) for name, value in components.items() if name != "HeadPoseRoll"]
     unified = float(np.exp(np.mean(np.log(weighed))))
-    return [unified, *(float(np.clip(components[name], 0, 100)) for name in QUALITY[1:])]
+    return [unified, *(min(max(components[name], 0.0), 100.0) for name in QUALITY[1:])]
 
 
 def _sharpness(inner: npt.NDArray[np.float32], eyes: float) -> float:
@@ -89,7 +89,7 @@ def _sharpness(inner: npt.NDArray[np.float32], eyes: float) -> float:
 
 
 def _rising(value: float, none: float, full: float) -> float:
-    return 100 * float(np.clip((value - none) / (full - none), 0, 1))
+    return 100 * min(max((value - none) / (full - none), 0.0), 1.0)
 
 
 def _cosine(degrees: float) -> float:
@@ -104,4 +104,4 @@ def _inside(box: Floats, width: int, height: int) -> float:
 
 def _agreement(landmarks: Floats, second: Floats, eyes: float) -> float:
     gap = float(np.hypot(*(landmarks - second).T).mean()) / max(eyes, 1e-6)
-    return 1 - float(np.clip((gap - 0.05) / 0.45, 0, 1))
+    return 1 - min(max((gap - 0.05) / 0.45, 0.0), 1.0)
