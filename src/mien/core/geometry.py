@@ -52,15 +52,19 @@ def suppress(
         The indices kept, best score first.
     """
     order = np.argsort(-np.asarray(scores), kind="stable")
+    low, high = np.asarray(boxes, np.float64)[order].reshape(-1, 2, 2).transpose(1, 2, 0)
+    areas = np.prod(np.clip(high - low, 0, None), axis=0)
+    left = np.arange(len(order))
     kept: list[int] = []
-    while len(order):
-        best = order[0]
-        kept.append(int(best))
-        rest = order[1:]
-        similar = iou(boxes[best : best + 1], boxes[rest])[0] > threshold
+    while len(left):
+        best, left = left[0], left[1:]
+        kept.append(int(order[best]))
+        sides = np.minimum(high[:, left], high[:, [best]]) - np.maximum(low[:, left], low[:, [best]])
+        shared = np.prod(np.clip(sides, 0, None), axis=0)
+        similar = shared > threshold * (areas[left] + areas[best] - shared)
         if inside < 1:
-            similar |= overlap_of_smaller(boxes[best : best + 1], boxes[rest])[0] > inside
-        order = rest[~similar]
+            similar |= shared > inside * np.minimum(areas[left], areas[best])
+        left = left[~similar]
     return np.asarray(kept, np.intp)
 
 
@@ -89,9 +93,16 @@ def similarity(points: npt.NDArray[Any], template: npt.NDArray[Any]) -> Matrix:
 
 
 def invert(matrix: Matrix) -> Matrix:
-    """Return the inverse of an affine map."""
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.concatenate([linear, -linear @ matrix[:, 2:]], axis=1)
+    """Return the inverse of an affine map.
+
+    Raises:
+        ZeroDivisionError: the map has none.
+    """
+    # Written out: numpy's general inverse takes ten times as long for so small a matrix.
+    (a, b, x), (c, d, y) = matrix.tolist()
+    area = a * d - b * c
+    a, b, c, d = d / area, -b / area, -c / area, a / area
+    return np.array([[a, b, -(a * x + b * y)], [c, d, -(c * x + d * y)]])
 
 
 def apply(matrix: Matrix, points: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -34,8 +34,8 @@ class Search:
             five are found, of those half as high again nearly all (benchmarks/detectors.py). Time grows with
             its inverse square; 27 keeps a 640 x 480 picture at 30 a second on two cores.
         score: candidates below this are dropped, 0..1; None takes the card's.
-        turns: when nothing is found in a picture that does not say how it is oriented, try it on its sides
-            and upside down.
+        turns: when nothing is surely found in a picture that does not say how it is oriented, try it on its
+            sides and upside down.
         confirm: ask for the second opinion that the detector's card names, where a model here gives it.
     """
 
@@ -81,7 +81,8 @@ def detect(
 
     The picture is looked at whole, and then in tiles of growing magnification until the smallest face wanted
     is as high as the detector needs. Where that finds nothing, the picture is looked at from further away (a
-    face that fills it has no border, and detectors want one), and then in the other three quarter turns.
+    face that fills it has no border, and detectors want one). Where no face of at least the card's score is
+    found, the other three quarter turns are tried as well and the one with most of them is taken.
 
     Args:
         detector: a model whose card has a `detector`.
@@ -93,19 +94,21 @@ def detect(
     Returns:
         The faces, best score first.
     """
+    settings = detector.card.detector
+    assert settings is not None
     found = _upright(detector, pixels, search, confirm)
-    if len(found) or not (search.turns and may_turn):
+    # Faces that lie on their side are seen too, at times, but neither surely nor with their points in place.
+    sure = len(found) and found.scores[0] >= settings.score
+    if sure or not (search.turns and may_turn):
         return found
     height, width = pixels.shape[:2]
-    tries = []
+    tries = [(float(found.scores.sum()), 0, found)]
     for turns in (1, 3, 2):
-        turned = np.ascontiguousarray(np.rot90(pixels, turns))
-        candidate = _upright(detector, turned, search, confirm)
-        if len(candidate):
-            tries.append((float(candidate.scores.sum()), turns, candidate))
-    if not tries:
-        return found
+        candidate = _upright(detector, np.ascontiguousarray(np.rot90(pixels, turns)), search, confirm)
+        tries.append((float(candidate.scores.sum()), turns, candidate))
     _, turns, best = max(tries, key=lambda item: item[0])
+    if not turns:
+        return found
     size = (height, width) if turns % 2 else (width, height)
     corners = geometry.rotate_quarter(best.boxes.reshape(-1, 2, 2), -turns, size)
     boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).astype(np.float32)
@@ -243,7 +246,7 @@ def _look(detector: Model, pixels: Pixels, window: Window, least: float) -> Foun
     view = _view(pixels, window, matrix)
     values = detector.run(crops.batch([view]))
     scores = values["scores"].reshape(-1)
-    keep = scores >= least
+    keep = (scores >= least) & np.isfinite(values["boxes"]).all(axis=1)
     back = geometry.invert(matrix)
     boxes = geometry.apply(back, values["boxes"][keep].reshape(-1, 2, 2)).reshape(-1, 4)
     if not window.whole:
@@ -292,8 +295,7 @@ def _merge(detector: Model, parts: list[Found]) -> Found:
     scores = np.concatenate([part.scores for part in parts])
     names = [name for name in detector.card.fields if name not in ("boxes", "scores")]
     values = {name: np.concatenate([part.values[name] for part in parts]) for name in names}
-    finite = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    candidates = np.flatnonzero(finite)
+    candidates = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     kept = candidates[
         geometry.suppress(boxes[candidates], scores[candidates], threshold=settings.overlap, inside=_INSIDE)
     ]
