@@ -1,6 +1,6 @@
 """Every detector and sensible combinations, by the same pictures: recall by size, false faces, turns, time.
 
-python benchmarks/detectors.py [--data FOLDER] [--quick] [--out FILE.json]
+python benchmarks/detectors.py [--data FOLDER] [--quick] [--only NAME]
 
 The default is chosen by this table: small faces found and no false ones first, then time. It is the first row.
 Detectors of others (YuNet, SCRFD, UltraFace) are in it for comparison where `--data` has their files.
@@ -24,9 +24,7 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +32,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as parquet
@@ -332,13 +331,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--quick", action="store_true", help="a quarter of the pictures")
     parser.add_argument("--only", default="", help="setups whose name contains this")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path(__file__).parent / "results" / "detectors.json",
-        help="the table as JSON",
-    )
     given = parser.parse_args()
+    facts = machine.facts()
     part = 4 if given.quick else 1
     generator = np.random.default_rng(20)
     kinds: dict[str, tuple[Search, bool, list[tuple[Pixels, Floats]]]] = {
@@ -378,15 +372,7 @@ def main() -> None:
     base = next((row["milliseconds"] for row in rows if row["setup"] == "centerface"), None)
     for row in rows:
         row["time_over_centerface"] = round(row["milliseconds"] / base, 2) if base else None
-    result = {
-        "machine": platform.processor() or platform.machine(),
-        "threads": 1,
-        "quick": given.quick,
-        "default": rows[0]["setup"] if rows else "",
-        "rows": rows,
-    }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(machine.write("detectors", {"machine": facts, "quick": given.quick, "rows": rows}))
 
 
 def _line(row: dict[str, Any]) -> str:
