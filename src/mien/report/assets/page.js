@@ -263,7 +263,7 @@ function pick(face) {
 function faceItem(face, only) {
   const [x1, y1, x2, y2] = faces.box[face];
   const expanded = face === current.face;
-  const turns = ["yaw", "pitch", "roll"].filter((key) => faces[key]?.[face] !== undefined && faces[key][face] !== null).map((key) => `${key} ${Math.round(faces[key][face])}°`.replace("-", "\u2212"));
+  const turns = ["yaw", "pitch", "roll"].filter((key) => faces[key]?.[face] !== undefined && faces[key][face] !== null).map((key) => `${key} ${shown(faces[key][face], { decimals: 0 })}°`);
   const quality = faces["quality.UnifiedQualityScore"]?.[face];
   const best = columns.filter((column) => column.key.startsWith("best.")).map((column) => faces[column.key][face]).filter(Boolean);
   const head = make("button", { class: "pick", type: "button", "data-face": face, "aria-expanded": String(expanded), onclick: () => (only ? null : pick(face)) }, crop(face),
