@@ -32,12 +32,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import machine
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as parquet
 from PIL import Image, ImageDraw, ImageFilter
 
+import machine
 from mien.core import geometry
 from mien.core.card import Confirm
 from mien.core.fields import Floats
