@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import random
 import sys
 import weakref
 from collections.abc import Iterator
@@ -143,6 +145,36 @@ def test_damage_in_the_middle_costs_frames_and_is_told(tmp_path: Path) -> None:
     assert error is not None
     assert "could not be decoded" in error.reason
     assert f"{len(found)} frames" in error.reason
+
+
+def test_stream_that_begins_in_the_middle_ends_the_film_as_usual() -> None:
+    class Container:
+        """Does what PyAV does at the end of a recording whose sound came later than its pictures."""
+
+        def demux(self, stream: object) -> Iterator[str]:
+            yield "packet"
+            raise IndexError("list index out of range")
+
+    damage = video.Damage()
+    assert list(video._packets(Container(), None, damage)) == ["packet"]
+    assert not damage.reason
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_spoilt_bytes_never_raise_anything_but_one_clear_error(tmp_path: Path, container: str) -> None:
+    whole = film(tmp_path / f"film.{container}", [numbered(i) for i in range(8)]).read_bytes()
+    chosen = random.Random(container)
+    path = tmp_path / f"spoilt.{container}"
+    for _ in range(25):
+        data = bytearray(whole)
+        for _ in range(chosen.choice([1, 5, 50])):
+            data[chosen.randrange(chosen.choice([300, len(data)]))] = chosen.randrange(256)
+        path.write_bytes(data)
+        with contextlib.suppress(UnreadablePicture):
+            inspect(path)
+        found, error = read(path)
+        assert found or error is not None
+        assert len(found) < 100
 
 
 def _bad_files(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -275,6 +275,9 @@ def _packets(container: Any, stream: Any, damage: Damage) -> Iterator[Any]:
             continue
         except av.EOFError:
             return
+        except IndexError:
+            # PyAV stumbles so at the very end over streams that began in the middle, after ours was given out
+            return
         except av.FFmpegError as error:
             damage.reason = _plain(error)
             return
