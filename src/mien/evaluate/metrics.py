@@ -1,0 +1,216 @@
+"""The field's metrics by name: scikit-learn's and torchmetrics' where they have them, ours where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that tells how good predictions are.
+
+    Attributes:
+        name: as results quote it.
+        compute: of (targets, predictions); what both are is in the function's docstring.
+        higher_is_better: the direction.
+    """
+
+    name: str
+    compute: Callable[[Numbers, Numbers], float]
+    higher_is_better: bool = True
+
+
+def accuracy(targets: Numbers, predictions: Numbers) -> float:
+    """Return the share of (n,) predicted classes that are right."""
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(targets, predictions))
+
+
+def balanced_accuracy(targets: Numbers, predictions: Numbers) -> float:
+    """Return the mean over the classes of the share of their items that are found; (n,) classes."""
+    from sklearn.metrics import balanced_accuracy_score
+
+    return float(balanced_accuracy_score(targets, predictions))
+
+
+def macro_f1(targets: Numbers, predictions: Numbers) -> float:
+    """Return the mean over the classes of the harmonic mean of precision and recall; (n,) classes."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(targets, predictions, average="macro", zero_division=0))
+
+
+def cohen_kappa(targets: Numbers, predictions: Numbers) -> float:
+    """Return agreement beyond chance of (n,) classes (Cohen 1960)."""
+    from sklearn.metrics import cohen_kappa_score
+
+    return float(cohen_kappa_score(targets, predictions))
+
+
+def roc_auc(targets: Numbers, scores: Numbers) -> float:
+    """Return the area under the ROC curve: (n,) 0 or 1 and (n,) scores, or (n,) classes and (n, c) probabilities.
+
+    Several classes are each judged against the rest, and averaged without weights.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    if scores.ndim == 1:
+        return float(roc_auc_score(targets, scores))
+    return float(np.mean([roc_auc_score(targets == c, scores[:, c]) for c in _present(targets, scores)]))
+
+
+def average_precision(targets: Numbers, scores: Numbers) -> float:
+    """Return the area under the precision-recall curve as average precision; arguments as `roc_auc`."""
+    from sklearn.metrics import average_precision_score
+
+    if scores.ndim == 1:
+        return float(average_precision_score(targets, scores))
+    return float(
+        np.mean([average_precision_score(targets == c, scores[:, c]) for c in _present(targets, scores)])
+    )
+
+
+def _present(targets: Numbers, scores: Numbers) -> list[int]:
+    """Return the classes that some items have and some have not: only of these can a curve be drawn."""
+    return [c for c in range(scores.shape[1]) if 0 < int((targets == c).sum()) < len(targets)]
+
+
+def mae(targets: Numbers, predictions: Numbers) -> float:
+    """Return the mean absolute error of (n,) values, in their unit."""
+    from sklearn.metrics import mean_absolute_error
+
+    return float(mean_absolute_error(targets, predictions))
+
+
+def rmse(targets: Numbers, predictions: Numbers) -> float:
+    """Return the root of the mean squared error of (n,) values, in their unit."""
+    from sklearn.metrics import root_mean_squared_error
+
+    return float(root_mean_squared_error(targets, predictions))
+
+
+def correlation(targets: Numbers, predictions: Numbers) -> float:
+    """Return Pearson's correlation of (n,) values; 0 when either is constant."""
+    if np.ptp(targets) == 0 or np.ptp(predictions) == 0:
+        return 0.0
+    return float(np.corrcoef(targets, predictions)[0, 1])
+
+
+def ccc(targets: Numbers, predictions: Numbers) -> float:
+    """Return Lin's concordance correlation coefficient (1989) of (n,) values, by moments over n.
+
+    2 s_xy / (s_x^2 + s_y^2 + (m_x - m_y)^2). torchmetrics divides its moments by n - 1, the challenges on affect
+    (AVEC, ABAW) by n; 0 when both are the same constant.
+    """
+    x, y = np.asarray(targets, np.float64), np.asarray(predictions, np.float64)
+    together = float(((x - x.mean()) * (y - y.mean())).mean())
+    apart = float(x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    return 2 * together / apart if apart > 0 else 0.0
+
+
+def sagr(targets: Numbers, predictions: Numbers) -> float:
+    """Return the share of (n,) values whose sign is right (Nicolaou et al. 2011; AffectNet, Eq. 5); 0 counts as +."""
+    return float(np.mean((np.asarray(targets) >= 0) == (np.asarray(predictions) >= 0)))
+
+
+def icc31(targets: Numbers, predictions: Numbers) -> float:
+    """Return the intraclass correlation ICC(3,1) of (n,) values (Shrout and Fleiss 1979): two fixed raters.
+
+    (BMS - EMS) / (BMS + (k - 1) EMS) with k = 2; a constant offset between both does not count.
+    """
+    ratings = np.stack([targets, predictions], axis=1).astype(np.float64)
+    items, raters = ratings.shape
+    grand = ratings.mean()
+    between = raters * float(((ratings.mean(axis=1) - grand) ** 2).sum()) / (items - 1)
+    rest = ratings - ratings.mean(axis=1, keepdims=True) - ratings.mean(axis=0, keepdims=True) + grand
+    error = float((rest**2).sum()) / ((items - 1) * (raters - 1))
+    total = between + (raters - 1) * error
+    return (between - error) / total if total > 0 else 0.0
+
+
+def krippendorff_alpha(ratings: Numbers, *, interval: bool = False) -> float:
+    """Return Krippendorff's alpha (2011, "Computing Krippendorff's alpha-reliability") by coincidences.
+
+    Args:
+        ratings: (raters, items); NaN where a rater gave none.
+        interval: values differ by their squared distance instead of by being other classes (nominal).
+
+    Returns:
+        1 for full agreement, 0 for chance; 1 when only one value was ever given.
+    """
+    table = np.asarray(ratings, np.float64)
+    values = np.unique(table[~np.isnan(table)])
+    counts = np.stack([(table == value).sum(axis=0) for value in values], axis=1).astype(np.float64)
+    counts = counts[counts.sum(axis=1) >= 2]
+    each = counts.sum(axis=1)
+    pairs = np.einsum("uc,uk->uck", counts, counts)
+    pairs[:, range(len(values)), range(len(values))] -= counts
+    coincidences = (pairs / (each - 1)[:, None, None]).sum(axis=0)
+    marginal = coincidences.sum(axis=1)
+    total = marginal.sum()
+    distance = (values[:, None] - values[None]) ** 2 if interval else 1.0 - np.eye(len(values))
+    observed = float((coincidences * distance).sum())
+    expected = float((np.outer(marginal, marginal) * distance).sum()) / max(total - 1, 1)
+    return 1 - observed / expected if expected > 0 else 1.0
+
+
+def rater_alpha(targets: Numbers, predictions: Numbers) -> float:
+    """Return Krippendorff's nominal alpha of (n,) classes, the network being the second rater (AffectNet, 5.2)."""
+    return krippendorff_alpha(np.stack([targets, predictions]))
+
+
+def cumulative_score(targets: Numbers, predictions: Numbers, within: float = 5.0) -> float:
+    """Return CS@k: the share of (n,) values whose absolute error is at most `within` (Geng et al. 2007)."""
+    return float(np.mean(np.abs(np.asarray(targets) - np.asarray(predictions)) <= within))
+
+
+def ece(targets: Numbers, probabilities: Numbers, bins: int = 15) -> float:
+    """Return the expected calibration error of (n,) classes and (n, c) probabilities (Naeini et al. 2015).
+
+    The confidence of the predicted class in equal bins: the mean of |accuracy - confidence| by their sizes.
+    """
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    value = multiclass_calibration_error(
+        torch.as_tensor(np.asarray(probabilities, np.float32)),
+        torch.as_tensor(np.asarray(targets, np.int64)),
+        num_classes=probabilities.shape[1],
+        n_bins=bins,
+        norm="l1",
+    )
+    return float(value)
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            Metric("accuracy", accuracy),
+            Metric("balanced accuracy", balanced_accuracy),
+            Metric("macro F1", macro_f1),
+            Metric("Cohen's kappa", cohen_kappa),
+            Metric("Krippendorff's alpha", rater_alpha),
+            Metric("ROC AUC", roc_auc),
+            Metric("AUC-PR", average_precision),
+            Metric("MAE", mae, higher_is_better=False),
+            Metric("RMSE", rmse, higher_is_better=False),
+            Metric("CORR", correlation),
+            Metric("CCC", ccc),
+            Metric("SAGR", sagr),
+            Metric("ICC(3,1)", icc31),
+            Metric("CS@5", cumulative_score),
+            Metric("ECE", ece, higher_is_better=False),
+        )
+    }
+)
+"""Every metric by the name that claims and results use."""
