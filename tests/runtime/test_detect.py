@@ -299,6 +299,21 @@ def test_unsure_candidates_live_by_the_second_opinion_and_sure_ones_without() ->
     assert looked(pretender).boxes[:, 0].tolist() == [0.0, 100.0, 200.0]
 
 
+def test_boxes_that_lead_to_the_same_eyes_and_mouth_are_one_face() -> None:
+    boxes = np.array([[0, 0, 100, 100], [0, -60, 60, 0], [140, 0, 240, 100]], np.float32)
+    eyes_to_mouth = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)
+    # The second box lies on the forehead above the first one, and its points are pulled towards the eyes.
+    points = np.stack([eyes_to_mouth, eyes_to_mouth * 0.8 - (0, 4), eyes_to_mouth + (140, 0)])
+    rule = Confirm("presence", least=0.5, score=0.2)
+    opinion = judge({0.0: 1.0, 140.0: 1.0}, rule)
+    scores = np.array([0.9, 0.8, 0.7], np.float32)
+    known = opinion(
+        np.zeros((9, 9, 3), np.uint8),
+        {"boxes": boxes, "scores": scores, "landmarks": points.astype(np.float32)},
+    )
+    assert known["boxes"].tolist() == boxes[[0, 2]].tolist()
+
+
 def test_a_candidate_that_is_refused_does_not_stop_the_search_in_other_turns() -> None:
     rule = Confirm("presence", least=0.5, score=0.2)
     pretender = Pretender(spread(1), np.array([0.9], np.float32), rule)

@@ -112,7 +112,7 @@ def test_five_points_agree_between_detectors(by_detector: dict[str, list[Faces]]
 def test_each_photo_has_one_face_for_every_detector_that_can_be_trusted(
     by_detector: dict[str, list[Faces]],
 ) -> None:
-    for name in ("centerface", "yunet", "scrfd-500m", "ultraface", "blazeface-full-range"):
+    for name in ("centerface", "yunet", "scrfd-500m", "ultraface", "blazeface-back", "blazeface-full-range"):
         assert [len(faces) for faces in by_detector[name]] == [1] * len(PHOTOS), name
 
 
