@@ -100,7 +100,8 @@ def test_a_bundle_cannot_write_elsewhere(empty: Path, tmp_path: Path) -> None:
         entry = tarfile.TarInfo("../evil.onnx")
         entry.size = 3
         archive.addfile(entry, io.BytesIO(b"bad"))
-    assert assets.from_bundle(bundle) == []
+    with pytest.raises(FetchError, match="holds no models"):
+        assets.from_bundle(bundle)
     assert not (tmp_path / "evil.onnx").exists()
 
 

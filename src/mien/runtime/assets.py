@@ -351,7 +351,9 @@ def from_bundle(path: Path) -> list[str]:
                     _store(card, data, str(manifest["source_sha256"]))
                 taken.append(name)
     except (OSError, tarfile.TarError, ValueError, KeyError) as error:
-        raise FetchError(str(path), f"is no bundle of models, or damaged ({error})") from error
+        raise FetchError(str(path), f"it is no bundle of models, or damaged ({error})") from error
+    if not taken:
+        raise FetchError(str(path), "it holds no models")
     return taken
 
 

@@ -1,0 +1,199 @@
+"""`mien models` as installed: what it prints, its exit codes, two processes at once, and never a fetch unasked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+import corpus
+from mien.runtime import assets
+
+MIEN = str(Path(sys.executable).with_name("mien"))
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a mirror folder with the original files of two models."""
+    folder = tmp_path_factory.mktemp("mirror")
+    (folder / "iris_landmark.tflite").write_bytes(assets.source_bytes("iris"))
+    (folder / "centerface.onnx").write_bytes(assets.source_bytes("centerface"))
+    return folder
+
+
+@pytest.fixture
+def env(mirror: Path, tmp_path: Path) -> dict[str, str]:
+    """Return an environment with an empty model folder, the mirror and no network for pip."""
+    return {
+        **os.environ,
+        "MIEN_MODELS": str(tmp_path / "models"),
+        "MIEN_MIRROR": str(mirror),
+        "PIP_NO_INDEX": "1",
+    }
+
+
+def mien(env: dict[str, str], *arguments: str | Path, expected: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [MIEN, *arguments], env=env, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert "Traceback" not in done.stderr, done.stderr[-3000:]
+    assert done.returncode == expected, (done.stdout[-1000:], done.stderr[-1000:])
+    return done
+
+
+def states(env: dict[str, str]) -> dict[str, str]:
+    return {row["name"]: row["state"] for row in json.loads(mien(env, "models", "list", "--json").stdout)}
+
+
+def test_a_model_comes_is_checked_found_and_goes(env: dict[str, str], tmp_path: Path) -> None:
+    assert states(env)["iris"] == "absent"
+    mien(env, "models", "verify", "iris", expected=2)
+    assert "ready: iris" in mien(env, "models", "get", "iris").stderr
+    assert states(env)["iris"] == "ready"
+    path = Path(mien(env, "models", "path", "iris").stdout.strip())
+    assert path == tmp_path / "models" / "iris.onnx"
+    assert mien(env, "models", "verify").stdout == "iris: intact\n"
+    before = path.stat().st_mtime_ns
+    mien(env, "models", "get", "iris")
+    assert path.stat().st_mtime_ns == before, "a model that is here is not made again"
+    mien(env, "models", "remove", "iris")
+    assert states(env)["iris"] == "absent"
+    assert [
+        entry.name for entry in (tmp_path / "models").iterdir() if entry.suffix in (".json", ".onnx")
+    ] == []
+
+
+def test_json_lists_what_a_program_needs(env: dict[str, str]) -> None:
+    rows = json.loads(mien(env, "models", "--json").stdout)
+    assert {"name", "makes", "state", "licence", "commercial", "default"} <= set(rows[0])
+    free = json.loads(mien(env, "models", "--json", "--terms", "permissive").stdout)
+    assert free == [row for row in rows if row["commercial"]]
+    assert 0 < len(free) < len(rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["get"], 2, "name the models, or say --all"),
+        (["get", "nothing"], 2, "knows no such model"),
+        (["get", "yunet"], 2, "mien models add FILE --card yunet"),
+        (["get", "genderage", "--terms", "permissive"], 2, "not permissive"),
+        (["get", "--from-bundle", "nothing.tar"], 2, "nothing.tar"),
+        (["path", "iris"], 2, "mien models get iris"),
+        (["remove", "iris"], 2, "mien models get iris"),
+        (["bundle", "all.tar", "iris"], 2, "mien models get iris"),
+        (["add", "nothing.onnx", "--card", "yunet"], 2, "nothing.onnx"),
+        (["add", "nothing.onnx", "--card", "nothing.json"], 2, "neither a card"),
+        (["fetch"], 2, "No such command"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_exit_code_2(
+    arguments: list[str], code: int, said: str, env: dict[str, str]
+) -> None:
+    text = mien(env, "models", *arguments, expected=code).stderr
+    assert said in " ".join(text.replace("│", " ").split())
+
+
+def test_two_processes_may_get_the_same_model_at_once(env: dict[str, str], tmp_path: Path) -> None:
+    command = [MIEN, "models", "get", "iris"]
+    both = [subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert mien(env, "models", "verify").stdout == "iris: intact\n"
+    there = {path.name for path in (tmp_path / "models").iterdir()}
+    assert there - {"downloads"} == {"iris.onnx", "iris.json", ".iris.lock"}, "nothing is left over"
+
+
+def test_wrong_bytes_are_refused_with_both_sums_and_nothing_is_installed(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "wrong").mkdir()
+    (tmp_path / "wrong" / "iris_landmark.tflite").write_bytes(b"wrong bytes")
+    said = mien(env | {"MIEN_MIRROR": str(tmp_path / "wrong")}, "models", "get", "iris", expected=2).stderr
+    assert assets.table()["iris"].sha256 in said
+    assert hashlib.sha256(b"wrong bytes").hexdigest() in said
+    assert states(env)["iris"] == "absent"
+
+
+_NO_NETWORK = """
+import os, sys
+def watch(event, arguments):
+    if event in ("socket.__new__", "socket.getaddrinfo", "subprocess.Popen", "os.posix_spawn", "os.fork"):
+        os.write(2, f"TRIED {event}".encode())
+        os._exit(99)
+sys.addaudithook(watch)
+from mien.cli.app import main
+main()
+"""
+
+
+def offline(env: dict[str, str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command where every socket and every program it would start ends it with code 99."""
+    return subprocess.run(
+        [sys.executable, "-c", _NO_NETWORK, *arguments],
+        env=env,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory, astronaut: npt.NDArray[np.uint8]) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "a.png"
+    corpus.face(Image.fromarray(astronaut)).save(path)
+    return path
+
+
+def test_nothing_is_fetched_at_analyse_time(env: dict[str, str], photo: Path) -> None:
+    assert offline(env, "models", "get", "dlib-resnet").returncode == 99, "the watch works"
+    done = offline(env, "analyze", photo)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "mien: the model 'centerface' is not here: run `mien models get --all`\n"
+    here = {**env, "MIEN_MODELS": str(assets.folder())}
+    done = offline(here, "analyze", photo)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["face"] == 0
+    done = offline({**env, "MIEN_MODELS": str(assets.folder())}, "analyze", photo, "--model", "yunet2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "yunet2" in done.stderr
+
+
+def test_a_bundle_makes_an_offline_machine_work(env: dict[str, str], photo: Path, tmp_path: Path) -> None:
+    here = {**env, "MIEN_MODELS": str(assets.folder())}
+    names = ["centerface", "face-mesh"]
+    mien(here, "models", "bundle", tmp_path / "all.tar", *names)
+    done = offline(env, "models", "get", "--from-bundle", tmp_path / "all.tar")
+    assert done.returncode == 0, done.stderr
+    found = offline(env, "analyze", photo, "--want", "landmarks")
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == offline(here, "analyze", photo, "--want", "landmarks").stdout
+    assert mien(env, "models", "verify").stdout == "centerface: intact\nface-mesh: intact\n"
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "empty"])
+def test_a_damaged_model_is_found_named_and_mended(
+    damage: str, env: dict[str, str], photo: Path, tmp_path: Path
+) -> None:
+    mien(env, "models", "get", "centerface")
+    file = tmp_path / "models" / "centerface.onnx"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes({"changed": bytes(data), "cut": bytes(data[:5000]), "empty": b""}[damage])
+    assert states(env)["centerface"] == "damaged"
+    assert "is damaged" in mien(env, "models", "verify", expected=1).stdout
+    done = mien(env, "analyze", photo, "--want", "boxes", expected=2)
+    assert done.stdout == ""
+    assert "the model 'centerface' is damaged" in done.stderr
+    assert "run `mien models get centerface`" in done.stderr
+    mien(env, "models", "get", "centerface")
+    mien(env, "models", "verify")
