@@ -1,6 +1,7 @@
 """Fills the parts of the documentation that the program knows better: commands, fields, models, formats.
 
-MkDocs calls `on_page_markdown` for every page; a line `<!-- generated: NAME -->` becomes what `WRITERS[NAME]` returns.
+MkDocs calls `on_page_markdown` for every page; a line `<!-- generated: NAME -->` becomes what
+`WRITERS[NAME]` returns.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def commands() -> str:
     )
     # typer cuts the list of commands at 45 letters; here is room for their first sentence.
     overview = "\n".join(
-        f"- [`mien {name}`](#mien-{name}): {(command.help or '').partition('. ')[0].splitlines()[0].rstrip('.')}."
+        f"- [`mien {name}`](#mien-{name}): {re.split('[.](?: |$)', command.help or '', maxsplit=1)[0]}"
         for name, command in group.commands.items()
     )
     body = re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+", "", text.partition("\n")[2])

@@ -1,4 +1,4 @@
-"""Copies the best portrait of a folder: the face whose picture is fittest for recognition, cut out with a margin.
+"""Cuts the best portrait out of a folder: the face whose picture is fittest for recognition.
 
 python examples/best_portrait.py photos/ best.jpg
 """

@@ -50,7 +50,7 @@ def demo_photos(shared_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def astronaut() -> npt.NDArray[np.uint8]:
-    """Return scikit-image's photo of Eileen Collins, (512, 512, 3) RGB: one face at about (170, 60, 290, 210)."""
+    """Return scikit-image's photo of Eileen Collins, (512, 512, 3) RGB: a face at (170, 60, 290, 210)."""
     from skimage import data
 
     picture: Any = data.astronaut()  # type: ignore[no-untyped-call]

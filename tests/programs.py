@@ -8,7 +8,7 @@ import pytest
 
 
 def program(package: str, *names: str) -> str:
-    """Return the path of the first of these programs that is here; without one the test is skipped, which CI forbids.
+    """Return the path of the first of these programs that is here; else skip the test, which CI forbids.
 
     Args:
         package: Debian's name for what brings it.

@@ -1,4 +1,4 @@
-"""What a user gets with `pip install mien`: one wheel, its size, and that all of it works without the extras."""
+"""What a user gets with `pip install mien`: a wheel, its size, and that it all works without extras."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def light(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of programs of a fresh environment that holds mien and what it needs, and nothing else."""
+    """Return the folder of programs of a fresh environment that holds mien, what it needs, nothing else."""
     folder = tmp_path_factory.mktemp("light")
     _run([sys.executable, "-m", "venv", "--without-pip", folder])
     programs = folder / "bin"
