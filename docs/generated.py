@@ -31,6 +31,9 @@ _SHAPES: Mapping[Kind, str] = MappingProxyType(
     }
 )
 
+# All that comes behind the first sentence of a text.
+_BEHIND_FIRST_SENTENCE = re.compile(r"[.](?:\s.*)?$", re.DOTALL)
+
 
 def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -56,7 +59,7 @@ def commands() -> str:
     )
     # typer cuts the list of commands at 45 letters; here is room for their first sentence.
     overview = "\n".join(
-        f"- [`mien {name}`](#mien-{name}): {re.split('[.](?: |$)', command.help or '', maxsplit=1)[0]}"
+        f"- [`mien {name}`](#mien-{name}): {_BEHIND_FIRST_SENTENCE.sub('', command.help or '')}"
         for name, command in group.commands.items()
     )
     body = re.sub(r"\*\*Commands\*\*:\n\n(?:\* .*\n)+", "", text.partition("\n")[2])
