@@ -18,8 +18,9 @@ from mien.core.faces import Faces
 from mien.core.picture import Picture
 from mien.report import blur as effects
 from mien.report.blur import Cover, blur, extents, hide, mask_boxes
+from mien.report.blur_formats import indexed
 from mien.report.blur_metadata import stripped, without_previews, without_thumbnail
-from mien.report.blur_photo import blur_photo, indexed
+from mien.report.blur_photo import blur_photo
 from mien.report.blur_run import finder
 from mien.runtime.describe import describe
 from mien.runtime.pipeline import Options, Pipeline
