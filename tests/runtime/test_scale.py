@@ -15,7 +15,9 @@ import psutil
 import pyarrow
 import pytest
 from pyarrow import parquet
+from typer.testing import CliRunner
 
+from mien.cli.app import app
 from mien.core.errors import WorkerFault
 from mien.report.tables import rows_of
 from mien.runtime.pipeline import Options, Pipeline
@@ -31,7 +33,7 @@ def ray() -> Iterator[Any]:
     import ray
 
     # the workers know nothing of the tests' own classes
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # type: ignore[no-untyped-call]
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
@@ -154,16 +156,32 @@ def test_workers_with_other_models_than_the_caller_s_are_refused(ray: Any, photo
         list(stream(photos, Options(want=("landmarks",), threads=1), pipeline=other, on="ray"))
 
 
-def test_a_video_is_refused(ray: Any) -> None:
+def test_the_command_writes_the_table_of_the_plain_run(ray: Any, photos: Path, tmp_path: Path) -> None:
+    pictures = [str(photos / name) for name in ("00.png", "01.jpg", "17-broken.jpg")]
+    for output, more in (("ray.parquet", ["--on", "ray"]), ("plain.parquet", [])):
+        given = ["analyze", *pictures, "-w", "landmarks", "-t", "1", "-o", str(tmp_path / output), *more]
+        done = CliRunner().invoke(app, given)
+        assert done.exit_code == 1, done.output
+    assert parquet.read_table(tmp_path / "ray.parquet").equals(parquet.read_table(tmp_path / "plain.parquet"))
+
+
+def test_a_video_is_refused() -> None:
     with pytest.raises(ValueError, match=r"film\.mp4: a video's frames follow each other"):
         list(stream(["film.mp4"], OPTIONS, on="ray"))
 
 
-def test_ray_is_started_quietly_and_ended(photos: Path) -> None:
+def test_ray_is_started_quietly_and_ended_and_a_dead_address_is_named(photos: Path) -> None:
     script = f"""
 import os, ray
 from mien.runtime.pipeline import Options
+from mien.core.errors import WorkerFault
 from mien.runtime.stream import stream
+try:
+    list(stream(["a.jpg"], on="ray://127.0.0.1:1"))
+except WorkerFault as error:
+    assert str(error).startswith("on ray://127.0.0.1:1: no Ray cluster answers there"), error
+else:
+    raise SystemExit("nobody listens there")
 results = stream([{str(photos / "00.png")!r}], Options(want=("landmarks",), threads=1), on="ray")
 assert len(next(results).faces) == 1
 assert ray.is_initialized() and os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

@@ -30,6 +30,8 @@ LOCAL = "ray"
 _CHUNK = 8
 # Ray keeps a task for each block; beyond this many a block holds several pieces of work.
 _MOST_BLOCKS = 2000
+# How long a cluster may take to answer the first time, seconds.
+_PATIENCE = 10
 # A picture that has cost this many workers their lives, all by itself, is at fault.
 _MOST_DEATHS = 2
 
@@ -104,6 +106,7 @@ def _connected(on: str, workers: int) -> Iterator[int]:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if address == "local":
             quiet |= {"include_dashboard": False, "num_cpus": workers or available_cores()}
+        _reach(address)
         try:
             ray.init(address, **quiet)
         except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
@@ -116,6 +119,21 @@ def _connected(on: str, workers: int) -> Iterator[int]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """See whether somebody listens at a cluster's address: Ray itself tries for minutes.
+
+    Raises:
+        WorkerFault: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "local", "auto", and what Ray may know besides
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise WorkerFault(address, f"no Ray cluster answers there ({error}); is `ray start` run?") from error
 
 
 def _computed(
@@ -133,7 +151,10 @@ def _computed(
     context.execution_options.preserve_order, context.enable_progress_bars = True, False
     try:
         folder = os.getcwd()  # noqa: PTH109 - as `os.path.join` needs it, which keeps names that are no UTF-8
-        pieces = [{"work": cloudpickle.dumps((number, folder, chunk))} for number, chunk in enumerate(chunks)]
+        pieces = [
+            {"work": cloudpickle.dumps((number, folder, chunk))}  # type: ignore[no-untyped-call]
+            for number, chunk in enumerate(chunks)
+        ]
         work = ray.data.from_items(pieces, override_num_blocks=min(len(pieces), _MOST_BLOCKS))
         attempts: Any = ray.remote(_Attempts).options(num_cpus=0).remote()
         done = work.map_batches(
