@@ -188,6 +188,14 @@ class Card:
         if (self.crop is None) == (self.detector is None):
             raise ValueError("give either `crop` (a model of faces) or `detector` (a model of pictures)")
         made = {output.field for output in self.makes}
+        if len(made) < len(self.makes):
+            raise ValueError("makes a field twice")
+        if not (0 <= self.input.width <= 4096 and 0 <= self.input.height <= 4096):
+            raise ValueError(
+                f"input of {self.input.width} x {self.input.height} px: use 0 (any size) to 4096"
+            )
+        if not 1 <= self.input.stride <= 1024:
+            raise ValueError(f"input.stride of {self.input.stride} px: use 1..1024")
         if self.detector and not {"boxes", "scores"} <= made:
             raise ValueError("a detector makes boxes and scores")
         if self.detector:
@@ -211,6 +219,10 @@ class Card:
             raise ValueError(f"crop.template {crop.template!r} is unknown; known: {', '.join(TEMPLATES)}")
         if crop.kind == "regions" and not crop.regions:
             raise ValueError("crop.regions is empty")
+        if any(min(region.start, region.end) < 0 for region in crop.regions):
+            raise ValueError("crop.regions: points of the mesh are counted from 0")
+        if max(map(abs, crop.shift)) > 100:
+            raise ValueError("crop.shift must be in -100..100")
         if crop.width < 1 or crop.height < 1 or crop.width > 4096 or crop.height > 4096:
             raise ValueError(f"crop of {crop.width} x {crop.height} px: use 1..4096")
         if not -0.4 < crop.margin < 10 or not 0 < crop.scale < 100:
