@@ -78,12 +78,13 @@ def test_wrong_calls_are_exit_code_2(photo: Path) -> None:
     ]
     for call in wrong_calls:
         run(*call, expected=2)
-    for arguments, said in (
+    refused: list[tuple[list[str | Path], str]] = [
         (["analyze", photo, "--terms", "some"], "--terms 'some': use 'any' or 'permissive'"),
         (["analyze", photo, "--want", "beauty"], "cannot make 'beauty': no such field"),
         (["analyze", photo, "-o", "faces.xyz"], "-o faces.xyz: use an ending of"),
         (["analyze", photo, "--model", "nothing"], "the model 'nothing' is not here"),
-    ):
+    ]
+    for arguments, said in refused:
         done = run(*arguments, expected=2)
         assert done.stdout == ""
         assert done.stderr.startswith("mien: ")
