@@ -184,10 +184,12 @@ def test_windows_cover_every_face_whole_at_a_size_the_detector_can_see() -> None
     generator = np.random.default_rng(3)
     settings = detector.card.detector
     assert settings is not None
-    for _ in range(60):
+    for number in range(300):
         width, height = (int(value) for value in generator.integers(60, 3000, 2))
         smallest = float(generator.uniform(12, 60))
-        side = float(np.exp(generator.uniform(np.log(smallest), np.log(min(width, height)))))
+        # Half of them hardly larger than the smallest, which only the finest level shows.
+        largest = min(width, height) if number % 2 else 1.1 * smallest
+        side = float(np.exp(generator.uniform(np.log(smallest), np.log(largest))))
         left, top = generator.uniform(0, width - side), generator.uniform(0, height - side)
         seen = [
             side * view.zoom
@@ -211,11 +213,58 @@ class Pretender:
         self.card: Card = replace(card, detector=replace(card.detector, confirm=confirm))
         self.boxes, self.scores = boxes, scores
         self.runs = 0
+        self.covered: list[float] = []
 
     def run(self, crops: Floats) -> dict[str, Floats]:
         self.runs += 1
+        self.covered.append(float((crops > 0).mean()))
         points = np.repeat(self.boxes[:, None, :2], 5, axis=1)
         return {"boxes": self.boxes, "scores": self.scores, "keypoints": points}
+
+
+class Spotter(Pretender):
+    """Finds a bright spot while it is in the upper left quarter of what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(spread(1), np.array([0.9], np.float32))
+
+    def run(self, crops: Floats) -> dict[str, Floats]:
+        y, x = np.argwhere(crops[0, 0] == crops.max())[0]
+        found = slice(0, int(y < 100 and x < 100))
+        return {
+            "boxes": np.array([[x - 9, y - 4, x + 10, y + 5]], np.float32)[found],
+            "scores": self.scores[found],
+            "keypoints": np.array([[[x + 0.5, y + 0.5], [x + 3.5, y + 0.5]] + [[x, y]] * 3], np.float32)[
+                found
+            ],
+        }
+
+
+@pytest.mark.parametrize(("x", "y", "turned"), [(20, 30, 0), (300, 30, 1), (300, 210, 2), (20, 210, 3)])
+def test_boxes_and_points_found_in_a_turn_are_those_of_the_picture_as_given(
+    x: int, y: int, turned: int
+) -> None:
+    pixels = np.zeros((240, 320, 3), np.uint8)
+    pixels[y, x] = 255
+    spotter: Any = Spotter()
+    found = detect(spotter, pixels, Search(smallest=16))
+    assert found.turned == turned
+    box = found.boxes[0]
+    np.testing.assert_allclose((box[:2] + box[2:]) / 2, (x + 0.5, y + 0.5), atol=1)
+    assert (box[2] - box[0] > box[3] - box[1]) == (turned % 2 == 0)
+    eyes = found.values["keypoints"][0, :2]
+    np.testing.assert_allclose(eyes[0], (x + 0.5, y + 0.5), atol=1e-3)
+    # What lay to the right of a spot in the turned picture lies where the turn came from.
+    to_the_right = [(3, 0), (0, 3), (-3, 0), (0, -3)][turned]
+    np.testing.assert_allclose(eyes[1] - eyes[0], to_the_right, atol=1e-3)
+
+
+def test_where_nothing_is_found_the_picture_is_seen_again_at_half_its_side_with_a_border() -> None:
+    pretender: Any = Pretender(spread(0), np.zeros(0, np.float32))
+    detect(pretender, np.full((240, 320, 3), 200, np.uint8), Search(smallest=16), may_turn=False)
+    first, second = pretender.covered
+    assert first > 0.9
+    assert 0.15 < second < 0.3
 
 
 def looked(pretender: Any, search: Search = Search(smallest=16), **given: Any) -> Found:
@@ -303,7 +352,8 @@ def test_boxes_that_lead_to_the_same_eyes_and_mouth_are_one_face() -> None:
     boxes = np.array([[0, 0, 100, 100], [0, -60, 60, 0], [140, 0, 240, 100]], np.float32)
     eyes_to_mouth = np.array([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]], np.float32)
     # The second box lies on the forehead above the first one, and its points are pulled towards the eyes.
-    points = np.stack([eyes_to_mouth, eyes_to_mouth * 0.8 - (0, 4), eyes_to_mouth + (140, 0)])
+    forehead = eyes_to_mouth * 0.8 - np.array([0, 4])
+    points = np.stack([eyes_to_mouth, forehead, eyes_to_mouth + np.array([140, 0])])
     rule = Confirm("presence", least=0.5, score=0.2)
     opinion = judge({0.0: 1.0, 140.0: 1.0}, rule)
     scores = np.array([0.9, 0.8, 0.7], np.float32)

@@ -25,7 +25,8 @@ class Confirmation:
 
     Attributes:
         rule: what the detector's card asks for.
-        steps: what makes the rule's field out of the detector's fields, in order.
+        steps: what makes the rule's field out of the detector's fields, in order. Whatever else their makers make
+            counts for the opinion, too, so that it is the same whichever fields a pipeline is asked for.
         models: the steps' models by `maker`.
     """
 
@@ -43,15 +44,16 @@ class Confirmation:
         Returns:
             The same fields and those of the steps, for the k candidates that pass, best score first.
         """
-        known = dict(known)
-        follow(self.steps, self.models, [(pixels, known)])
+        whole = dict(known)
+        follow([Step(step.by, step.by.fields) for step in self.steps], self.models, [(pixels, whole)])
         sure = known["scores"] >= self.rule.sure
-        passed = np.flatnonzero(sure | (known[self.rule.field] >= self.rule.least))
+        passed = np.flatnonzero(sure | (whole[self.rule.field] >= self.rule.least))
         scores = known["scores"][passed]
-        points = next((known[name] for name in ("landmarks", "keypoints") if name in known), None)
+        points = next((whole[name] for name in ("landmarks", "keypoints") if name in whole), None)
         if points is None:
             kept = passed[np.argsort(-scores, kind="stable")]
         else:
             inner = np.array([geometry.box_of(face) for face in points[passed]], np.float32).reshape(-1, 4)
             kept = passed[geometry.suppress(inner, scores, threshold=_SHARED, inside=_SHARED)]
-        return {name: value[kept] for name, value in known.items()}
+        names = dict.fromkeys((*known, *(name for step in self.steps for name in step.fields)))
+        return {name: whole[name][kept] for name in names}
