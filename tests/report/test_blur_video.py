@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from fractions import Fraction
 from itertools import pairwise
@@ -349,6 +350,16 @@ def test_what_is_no_video_and_full_folders_leave_nothing(
     with pytest.raises(UnreadablePicture, match="cannot be written back"):
         blur_video(source, tmp_path / "b.unknown", search, options=ONE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "c.mp4", "taken"]
+
+
+def test_a_read_only_folder_is_told_before_the_work(
+    tmp_path: Path, search: Pipeline, face: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = film(tmp_path / "a.mp4", moving(face, 2))
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    monkeypatch.setattr(Pipeline, "analyze_many", lambda *_, **__: pytest.fail("work was begun"))
+    with pytest.raises(UnwritableOutput, match="read-only"):
+        blur_video(source, tmp_path / "new" / "b.mp4", search, options=ONE)
 
 
 def test_the_original_may_be_the_target(tmp_path: Path, search: Pipeline, face: Pixels) -> None:

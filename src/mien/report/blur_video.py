@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core.atomic import replacing
-from mien.core.errors import UnreadablePicture, printable
+from mien.core.errors import UnreadablePicture, UnwritableOutput, printable
 from mien.core.geometry import overlap_of_smaller
 from mien.report.blur import Cover, extents, hide
 from mien.report.blur_photo import Blurred, faces_left, is_same_file
@@ -87,6 +87,7 @@ def blur_video(
     """
     cover, tick, name = cover or Cover(), tick or (lambda _: None), os.fspath(source)
     expected = max(inspect(source).frames or 1, 1)
+    _require_writable(Path(target))
     seconds: list[float] = []
     sightings: list[Sighting] = []
     damage = ""
@@ -130,6 +131,13 @@ def blur_video(
         remaining=tuple(remaining[:_MOST_TOLD]),
         damage=damage,
     )
+
+
+def _require_writable(target: Path) -> None:
+    """Say at once, rather than after an hour of finding faces, that the copy cannot be written."""
+    folder = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
+    if not os.access(folder, os.W_OK):
+        raise UnwritableOutput(target, "its folder is read-only")
 
 
 def _found(file: Path, pipeline: Pipeline, options: Options | None, count: int) -> dict[int, Table]:
