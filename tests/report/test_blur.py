@@ -311,10 +311,11 @@ def test_a_picture_is_stored_as_it_was_and_covered_where_it_is_upright(
     assert (written.pixels != expected).any(axis=2).mean() < 0.001
 
 
-@pytest.fixture
-def photo_with_everything(tmp_path: Path, portrait: Pixels) -> Path:
+@pytest.fixture(scope="module")
+def photo_with_everything(tmp_path_factory: pytest.TempPathFactory, portrait: Pixels) -> Path:
     """Return a JPEG with thumbnails in EXIF and Photoshop's block, GPS, IPTC, XMP, a comment and a second picture."""
-    path, small = tmp_path / "photo.jpg", tmp_path / "thumb.jpg"
+    folder = tmp_path_factory.mktemp("everything")
+    path, small = folder / "photo.jpg", folder / "thumb.jpg"
     Image.fromarray(portrait).resize((96, 96)).save(small, quality=70)
     Image.fromarray(portrait).save(path, quality=90, comment=b"taken at home")
     exiftool(
@@ -354,7 +355,7 @@ def test_nothing_shows_the_face_again_and_the_rest_of_the_metadata_stays(
 ) -> None:
     target = tmp_path / "out.jpg"
     assert blur_photo(photo_with_everything, target, search).faces == 1
-    assert scan_of(tmp_path / "thumb.jpg") not in target.read_bytes()
+    assert scan_of(photo_with_everything.with_name("thumb.jpg")) not in target.read_bytes()
     before, after = tags(photo_with_everything), tags(target)
     assert "IFD1:ThumbnailImage" in before
     assert not [name for name in after if "Thumbnail" in name or "Preview" in name]
@@ -383,7 +384,9 @@ def test_stripped_copies_tell_nothing_but_how_the_picture_looks(
     Image.fromarray(portrait if with_face else landscape).save(source, icc_profile=profile)
     exiftool("-overwrite_original", "-TagsFromFile", photo_with_everything, "-all:all", source)
     if ending == "jpg":
-        exiftool("-overwrite_original", f"-ThumbnailImage<={tmp_path / 'thumb.jpg'}", source)
+        exiftool(
+            "-overwrite_original", f"-ThumbnailImage<={photo_with_everything.with_name('thumb.jpg')}", source
+        )
     found = tags(source)
     assert any("GPSLatitude" in name for name in found)
     assert any(name.startswith("XMP") for name in found)
@@ -395,7 +398,7 @@ def test_stripped_copies_tell_nothing_but_how_the_picture_looks(
     text = target.read_bytes()
     for secret in (b"Acme", b"Ann", b"Party", b"Ulm", b"2020:01:02", b"GPS", b"home", b"http://ns.adobe.com"):
         assert secret not in text
-    assert scan_of(tmp_path / "thumb.jpg") not in text
+    assert scan_of(photo_with_everything.with_name("thumb.jpg")) not in text
     assert Image.open(target).info.get("icc_profile") == profile
     # TIFFs are turned upright as Pillow reads them
     assert Picture.read(source).orientation == 6
@@ -462,7 +465,7 @@ def test_animations_are_covered_in_frames_where_the_face_is_missed(
     frames = [Image.fromarray(np.roll(portrait, 3 * i, axis=1)) for i in range(6)]
     settings: dict[str, Any] = {"lossless": True} if ending == "webp" else {}
     frames[0].save(source, save_all=True, append_images=frames[1:], duration=100, loop=0, **settings)
-    forgetful = Forgetful(search, missing={2, 3})
+    forgetful: Any = Forgetful(search, missing={2, 3})
     made = blur_photo(source, target, forgetful, Cover("solid"))
     assert (made.faces, made.frames, made.remaining) == (1, 6, ())
     before, after = Image.open(source), Image.open(target)
@@ -504,7 +507,7 @@ def test_every_page_of_a_tiff_is_covered_and_reduced_pages_are_left_out(
     source, target = tmp_path / "a.tif", tmp_path / "b.tif"
     pages = [Image.fromarray(p) for p in (portrait, landscape, portrait[:, ::-1])]
     preview = pages[0].resize((60, 60))
-    preview.encoderinfo = {"tiffinfo": {254: 1}}  # type: ignore[attr-defined]
+    preview.encoderinfo = {"tiffinfo": {254: 1}}
     pages[0].save(source, save_all=True, append_images=[*pages[1:], preview])
     made = blur_photo(source, target, search)
     assert (made.faces, made.frames) == (2, 3)
