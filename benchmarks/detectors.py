@@ -281,10 +281,11 @@ def setups(data: Path, folder: Path) -> list[Setup]:
 
         return Setup(name if score is None else f"{name} from {score}", find)
 
-    def confirmed(name: str, score: float, sure: float = 2.0) -> Setup:
-        rule = Confirm("presence", 0.5, score, sure)
+    def confirmed(name: str, rule: Confirm | None = None) -> Setup:
+        """Ask for the second opinion of the card, or of a rule."""
         settings = models[name].card.detector
         assert settings is not None
+        rule = rule or settings.confirm or Confirm("presence", 0.5, 0.3, 0.8)
         card = replace(models[name].card, detector=replace(settings, confirm=rule))
         model = replace(models[name], card=card)
         steps = plan(("presence",), [card, *ARITHMETIC, mesh.card])[1:]
@@ -293,9 +294,10 @@ def setups(data: Path, folder: Path) -> list[Setup]:
         def find(pixels: Pixels, search: Search, may_turn: bool) -> Found:
             return detect(model, pixels, search, may_turn=may_turn, confirm=confirm)
 
-        return Setup(f"{name} from {score} + mesh" + (f" below {sure}" if sure <= 1 else ""), find)
+        below = f" below {rule.sure}" if rule.sure <= 1 else ""
+        return Setup(f"{name} from {rule.score} + mesh{below}", find)
 
-    quick, thorough = confirmed("blazeface-full-range", 0.5), confirmed("centerface", 0.15, 0.5)
+    quick, thorough = confirmed("blazeface-full-range"), confirmed("centerface")
 
     def glance_first(pixels: Pixels, search: Search, may_turn: bool) -> Found:
         whole = replace(search, smallest=float(max(pixels.shape)))
@@ -307,9 +309,8 @@ def setups(data: Path, folder: Path) -> list[Setup]:
         thorough,
         *(plain(name) for name in names),
         plain("centerface", 0.15),
-        confirmed("centerface", 0.15),
-        *(confirmed(name, 0.3) for name in names[1:4]),
-        *(confirmed(name, 0.3) for name in others),
+        confirmed("centerface", Confirm("presence", 0.5, 0.15)),
+        *(confirmed(name) for name in (*names[1:4], *others)),
         Setup("full range's whole view, else centerface from 0.15 + mesh", glance_first),
     ]
 

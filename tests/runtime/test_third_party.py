@@ -265,7 +265,11 @@ def test_a_named_model_that_is_not_permissive_is_refused_with_its_terms(way: str
     named = "scrfd-500m" if way == "name" else str(brought / "scrfd-500m.onnx")
     with pytest.raises(CardError, match=r"insightface non-commercial research.*permissive"):
         Pipeline(Options(models=(named,), terms="permissive", threads=1))
-    assert Pipeline(Options(want=("boxes",), models=(named,), threads=1)).makers["boxes"] == "scrfd-500m 1"
+    assert (
+        Pipeline(Options(want=("boxes",), models=(named,), threads=1))
+        .makers["boxes"]
+        .startswith("scrfd-500m")
+    )
 
 
 def test_permissive_terms_reach_through_the_doors(brought: Path, demo_photos: Path) -> None:

@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mien.core import geometry
 from mien.core.card import Confirm
+from mien.core.fields import Floats
 from mien.core.picture import Pixels
 from mien.runtime.describe import Known
 from mien.runtime.model import Model
 from mien.runtime.plan import Step, follow
 
 # The part from the eyes to the mouth is one face's alone: even cheek to cheek those of two people lie apart. Boxes
-# on a forehead or a chin lead a landmark model to points that share more than this with the face's own.
-_SHARED = 0.3
+# on a forehead or a chin lead a landmark model to points that share more than this with the face's own ...
+_SAME_POINTS = 0.3
+# ... or that lie in its box by more than this.
+_IN_BOX = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,18 @@ class Confirmation:
         if points is None:
             kept = passed[np.argsort(-scores, kind="stable")]
         else:
-            inner = np.array([geometry.box_of(face) for face in points[passed]], np.float32).reshape(-1, 4)
-            kept = passed[geometry.suppress(inner, scores, threshold=_SHARED, inside=_SHARED)]
+            kept = passed[_distinct(known["boxes"][passed], points[passed], scores)]
         names = dict.fromkeys((*known, *(name for step in self.steps for name in step.fields)))
         return {name: whole[name][kept] for name in names}
+
+
+def _distinct(boxes: Floats, points: Floats, scores: Floats) -> npt.NDArray[np.intp]:
+    """Return the indices of the candidates that are no part of a better one's face, best score first."""
+    inner = np.array([geometry.box_of(face) for face in points], np.float32).reshape(-1, 4)
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
+        own = inner[index : index + 1]
+        same = (geometry.overlap_of_smaller(own, inner[kept]) > _SAME_POINTS).any()
+        if not same and not (geometry.overlap_of_smaller(own, boxes[kept]) > _IN_BOX).any():
+            kept.append(int(index))
+    return np.asarray(kept, np.intp)
