@@ -90,7 +90,7 @@ def stream(
         mirror: as `analyze`.
         every: of a video or camera take frames 0, `every`, 2 `every` ... only.
         on: "" computes in this process; "ray" on a Ray of this machine or the cluster of RAY_ADDRESS, an
-            address such as "ray://HOST:10001" on that cluster. Needs `mien[scale]`; no videos.
+            address such as "HOST:6379" on that cluster. Needs `mien[scale]`; no videos.
 
     Yields:
         One `Result` a picture or frame; one that cannot be read carries `error` and the others go on. Those

@@ -49,7 +49,7 @@ def stream_on_ray(
     Args:
         given: as for `stream`, but no video. The sources (not the pictures) are listed before the work begins.
         on: "ray" (the cluster of RAY_ADDRESS, or else a Ray of this machine for as long as this lasts), or a
-            cluster's address, such as "ray://HOST:10001" or "HOST:6379". A Ray that the program has already
+            cluster's address, "HOST:6379", from a machine that belongs to it. A Ray that the program has already
             connected to is used as it is.
         options: what to do; `threads` is the number of workers (0: one for each core of the cluster).
         pipeline: one whose options are used, and with whose models the workers' must agree.
@@ -122,12 +122,18 @@ def _connected(on: str, workers: int) -> Iterator[int]:
 
 
 def _reach(address: str) -> None:
-    """See whether somebody listens at a cluster's address: Ray itself tries for minutes.
+    """See whether a cluster's address can be used: Ray itself tries for minutes.
 
     Raises:
-        WorkerFault: nobody does.
+        WorkerFault: nobody listens there, or it is one for Ray's client, which Ray Data does not run through.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address.startswith("ray://"):
+        raise WorkerFault(
+            address,
+            "Ray Data does not run through Ray's client; on a machine of the cluster give HOST:6379, or hand the "
+            "command in with `ray job submit`",
+        )
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         return  # "local", "auto", and what Ray may know besides
     try:
