@@ -25,6 +25,9 @@ from mien.core.errors import FetchError, UnwritableOutput
 MIEN = str(Path(sys.executable).with_name("mien"))
 COMMANDS = sorted(getattr(get_command(app), "commands"))  # noqa: B009 - typer's type does not say it is a group
 
+# What a pipe does of itself, whatever the shell that runs the tests asks for.
+BUFFERED = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+
 
 def run(*arguments: str | Path, expected: int, **how: object) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(  # type: ignore[call-overload]
@@ -121,7 +124,7 @@ def test_json_is_all_that_standard_output_holds(arguments: list[str], photo: Pat
 def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
     """`mien analyze folder | head -1`."""
     command: list[str | Path] = [MIEN, "analyze", folder, "--want", "boxes", "-t", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as process:
         assert process.stdout
         assert process.stderr
         assert json.loads(process.stdout.readline())["face"] == 0, (
@@ -138,7 +141,13 @@ def test_a_reader_that_leaves_early_is_no_error(folder: Path) -> None:
 def test_a_full_standard_output_is_one_line_and_exit_code_1(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [MIEN, *arguments], check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+            [MIEN, *arguments],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env=BUFFERED,
         )
     assert done.stderr == "mien: cannot write the output: No space left on device\n"
     assert done.returncode == 1
