@@ -425,6 +425,18 @@ def test_previews_in_makers_notes_and_xmp_are_blanked(tmp_path: Path, landscape:
     assert without_previews(xmp) == b'<a b="1"><dc:title>x</dc:title></a>'
 
 
+def test_the_thumbnail_of_jfif_goes_too(landscape: Pixels) -> None:
+    file = io.BytesIO()
+    Image.fromarray(landscape).save(file, "JPEG")
+    data, small = file.getvalue(), bytes(range(192))
+    assert data[2:6] == b"\xff\xe0\0\x10"
+    # JFIF 1.02: width, height and the RGB values of a thumbnail end its segment
+    with_thumbnail = data[:2] + b"\xff\xe0\0\xd0" + data[6:18] + b"\x08\x08" + small + data[20:]
+    assert Image.open(io.BytesIO(with_thumbnail)).size == (200, 200)
+    clean = stripped(with_thumbnail, 1)
+    assert clean == data
+
+
 def test_a_broken_exif_block_is_dropped() -> None:
     for broken in (b"", b"II*\0", b"XX*\0\x08\0\0\0", b"MM\0*\0\0\0\x08\xff\xff"):
         assert without_thumbnail(broken) is None

@@ -225,7 +225,9 @@ class Pipeline:
             confirm=self._confirmation,
         )
         known: Known = {"boxes": found.boxes, "scores": found.scores, **found.values}
-        if picture.scale < 0.999 and len(found) and len(self._steps) > 1:
+        # of a `Picture` that was decoded small, as `read` gives it, there is no more detail to be had
+        more = picture.scale < 0.999 and not isinstance(source, Picture)
+        if more and len(found) and len(self._steps) > 1:
             heights = found.boxes[:, 3] - found.boxes[:, 1]
             if float(heights.min()) < _FULL_DETAIL_BELOW:
                 # Small faces are worth a second decoding at full size; their boxes grow with the picture.
