@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import sys
 import tarfile
 import time
 import tomllib
@@ -28,6 +27,7 @@ from mien.core.errors import (
     ModelMissing,
     UnwritableOutput,
 )
+from mien.core.places import cache_folder
 from mien.runtime import sources
 
 MODELS = "MIEN_MODELS"
@@ -89,13 +89,7 @@ def folder() -> Path:
     """Return the folder where models are kept: `MIEN_MODELS`, or the user's cache."""
     if chosen := os.environ.get(MODELS):
         return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "mien" / "models"
+    return cache_folder() / "models"
 
 
 def _file(name: str) -> Path:
