@@ -179,8 +179,9 @@ def test_borders_of_tiles_neither_cut_nor_double_a_face(offset: int, crops: list
     assert 0.6 < (best[3] - best[1]) / (truth[0, 3] - truth[0, 1]) < 1.3
 
 
-def test_windows_cover_every_face_whole_at_a_size_the_detector_can_see() -> None:
-    detector = Model.load("blazeface-full-range", threads=1)
+@pytest.mark.parametrize("name", ["blazeface-full-range", "centerface"])
+def test_windows_cover_every_face_whole_at_a_size_the_detector_can_see(name: str) -> None:
+    detector = Model.load(name, threads=1)
     generator = np.random.default_rng(3)
     settings = detector.card.detector
     assert settings is not None
@@ -200,6 +201,29 @@ def test_windows_cover_every_face_whole_at_a_size_the_detector_can_see() -> None
             and top + side <= view.top + view.height / view.zoom
         ]
         assert max(seen) >= settings.smallest * 0.86, (width, height, side, smallest)
+        assert not settings.largest or min(seen) <= settings.largest * 1.2
+
+
+def test_a_view_too_large_for_memory_is_cut_into_tiles(crops: list[Image.Image]) -> None:
+    detector = Model.load("centerface", threads=1)
+    views = list(windows(detector, 4000, 3000, 10.0))
+    assert max(max(view.width, view.height) for view in views) <= 1536
+    assert sum(view.whole for view in views) == 2  # the levels further away
+    # Tiles begin at 0, 344 and 688: two faces lie across borders, and one is too large for any tile.
+    pixels = np.full((700, 1200, 3), 120, np.uint8)
+    faces = [(0, 20.0), (324, 24.0), (486, 30.0), (560, 420.0)]
+    truth = []
+    for number, (left, height) in enumerate(faces):
+        part, box = group(crops[number:], height, 1, 1)
+        pixels[: part.shape[0], left : left + part.shape[1]] = part[:700, : 1200 - left]
+        truth.append(box[0] + np.array([left, 0] * 2, np.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mien.runtime.detect._LARGEST_VIEW", 512)
+        assert len([view for view in windows(detector, 1200, 700, 16.0) if not view.whole]) == 6
+        finder = Pipeline(Options(want=("boxes",), search=Search(smallest=16), threads=1))
+        found = finder.analyze(pixels)
+    assert hits(found.boxes, np.array(truth)).tolist() == [1, 1, 1, 1]
+    assert len(found) == 4
 
 
 class Pretender:

@@ -20,6 +20,8 @@ Confirmed = Callable[[Pixels, Known], Known]
 
 # Neighbouring tiles share this part of their side: a face on the border of one lies whole in the other.
 _SHARED = 0.3
+# Views with a longer side are looked at in tiles: CenterFace takes half a gigabyte for this one, px.
+_LARGEST_VIEW = 1536
 # A box that lies inside a better one by this much is a part of the same face.
 _INSIDE = 0.8
 
@@ -197,17 +199,22 @@ def windows(detector: Model, width: int, height: int, smallest: float) -> Iterat
 
 
 def _levels(detector: Model, width: int, height: int, target: float) -> Iterator[Window]:
-    """Yield levels of the whole picture for a detector of any size, the finest first."""
+    """Yield levels of the picture for a detector of any size, the finest first; too large ones in tiles."""
     card = detector.card
     assert card.detector is not None
+    stride = card.input.stride
     zoom = min(max(target, 64 / max(width, height)), 2.0)
     while True:
-        wide, high = (
-            max(1, math.ceil(size * zoom / card.input.stride)) * card.input.stride for size in (width, height)
-        )
-        yield Window(0, 0, zoom, wide, high, True)
-        # Faces above this many detector pixels are looked for at half the zoom.
-        if not card.detector.largest or max(width, height) * zoom <= card.detector.largest * 1.2:
+        wide, high = (max(1, math.ceil(size * zoom / stride)) * stride for size in (width, height))
+        whole = max(wide, high) <= _LARGEST_VIEW
+        if whole:
+            yield Window(0, 0, zoom, wide, high, True)
+        else:
+            side = _LARGEST_VIEW // stride * stride
+            yield from _tiles(width, height, zoom, min(wide, side), min(high, side))
+        # Faces larger than the detector sees, or than what tiles share, are looked for from further away.
+        largest = card.detector.largest
+        if whole and (not largest or max(width, height) * zoom <= largest * 1.2):
             return
         zoom /= 2.5
 
