@@ -2,10 +2,11 @@
 
 python benchmarks/big_jpeg.py [--rounds 5] [--data FOLDER]
 
-Two pictures of 4000 x 3000 px, made of the sample photos: one with large faces only, of which the reduced picture shows
-enough, and one that holds smaller faces too, for which the pipeline decodes a second time, at full size. Each is read
-alone, and analysed (all default fields, one thread), both ways in turn, every time in a process of its own. Peak memory
-is what reading adds to the process, or all that the analysing process holds, models included.
+Two pictures of 4000 x 3000 px, made of the sample photos: one with large faces only, of which the reduced
+picture shows enough, and one that holds smaller faces too, for which the pipeline decodes a second time, at
+full size. Each is read alone, and analysed (all default fields, one thread), both ways in turn, every time in
+a process of its own. Peak memory is what reading adds to the process, or all that the analysing process
+holds, models included.
 """
 
 from __future__ import annotations

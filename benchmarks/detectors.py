@@ -2,22 +2,24 @@
 
 python benchmarks/detectors.py [--data FOLDER] [--quick] [--only NAME]
 
-The default is chosen by this table: small faces found and no false ones first, then time. It is the first row.
-Detectors of others (YuNet, SCRFD, UltraFace) are in it for comparison where `--data` has their files.
-"+ mesh" asks the mesh model about candidates from a low score (the card's `confirm`), "below" only the unsure ones.
+The default is chosen by this table: small faces found and no false ones first, then time. It is the first
+row. Detectors of others (YuNet, SCRFD, UltraFace) are in it for comparison where `--data` has their files.
+"+ mesh" asks the mesh model about candidates from a low score (the card's `confirm`), "below" only the
+unsure ones.
 
 What is measured, on what:
 - demo: the six demo photos, one face each, boxes labelled by hand below.
-- group: pictures of 1280 x 960 made of real faces (CelebA, LFW) of 16 to 400 px height on backgrounds without faces;
-  searched from 16 px up. Recall by the faces' height (forehead to chin).
+- group: pictures of 1280 x 960 made of real faces (CelebA, LFW) of 16 to 400 px height on backgrounds without
+  faces; searched from 16 px up. Recall by the faces' height (forehead to chin).
 - false: faces that were found where there are none, per megapixel, in pictures of scikit-image without faces.
 - turned: demo photos and LFW crops on their sides and upside down, without a tag.
 - huge: crops in which the face fills the picture, at 112 and 448 px and more.
 - crops: recall on samples of prepared crop sets (LFW, identities, CelebA, UTKFace).
-- time: of the processor, for one 640 x 480 picture with one face on one thread; medians of interleaved rounds.
+- time: of the processor, for one 640 x 480 picture with one face on one thread; medians of
+  interleaved rounds.
 
-A found box counts when its centre lies within 0.35 heights of the face's and its side is between half and double: so
-that detectors are not judged by whether their boxes begin at the brows or at the hair.
+A found box counts when its centre lies within 0.35 heights of the face's and its side is between half and
+double: so that detectors are not judged by whether their boxes begin at the brows or at the hair.
 """
 
 from __future__ import annotations
@@ -264,7 +266,7 @@ def turned_pictures(data: Path, count: int, generator: np.random.Generator) -> l
 
 
 def setups(data: Path, folder: Path) -> list[Setup]:
-    """Return the ways to find faces; those of others where `data` has their files, installed into `folder`."""
+    """Return the ways to find faces; others' where `data` has their files, installed into `folder`."""
     names = ["centerface", "blazeface-full-range", "blazeface-back", "blazeface-short-range"]
     models = {name: Model.load(name, threads=1) for name in [*names, "face-mesh"]}
     os.environ[assets.MODELS] = str(folder)
@@ -316,7 +318,7 @@ def setups(data: Path, folder: Path) -> list[Setup]:
 
 
 def times(ways: Sequence[Setup], pixels: Pixels, rounds: int) -> dict[str, float]:
-    """Return each setup's median milliseconds of processor; a busy moment hits all alike: rounds are interleaved."""
+    """Return each setup's median milliseconds of processor, in interleaved rounds: busy moments hit all alike."""
     taken: dict[str, list[float]] = {way.name: [] for way in ways}
     for turn in range(rounds + 1):
         for way in ways:

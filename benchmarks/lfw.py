@@ -2,10 +2,10 @@
 
 python benchmarks/lfw.py [--data FOLDER] [--detector NAME] [--recogniser NAME] [--out FILE.json]
 
-Every choice of template, margin and fill is compared on pairs of `identities` (CelebA people, none of them in LFW); the
-best one by its share of missed pairs at a false match rate of 0.1 % is what the recogniser's card should say. The table
-tells what each choice would have given on LFW; it chooses nothing. What counts is the last part: the public API, with
-the crop of the installed card, in one pass and with the mirrored face.
+Every choice of template, margin and fill is compared on pairs of `identities` (CelebA people, none of them in
+LFW); the best one by its share of missed pairs at a false match rate of 0.1 % is what the recogniser's card
+should say. The table tells what each choice would have given on LFW; it chooses nothing. What counts is the
+last part: the public API, with the crop of the installed card, in one pass and with the mirrored face.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def landmarks_of(pictures: Iterable[npt.NDArray[np.uint8]], pipeline: Pipeline) 
 def embed(
     model: Model, crop: Crop, pictures: list[Any], points: list[Floats | None], *, mirror: bool
 ) -> Floats:
-    """Return (n, d) unit embeddings; a picture without a found face is cut as if its face lay in the usual place."""
+    """Return (n, d) unit embeddings; a picture without a found face is cut where faces usually lie."""
     usual = np.median(np.stack([p for p in points if p is not None]), axis=0)
     chosen = replace(model, card=replace(model.card, crop=crop))
     rows = []
@@ -80,7 +80,7 @@ def embed(
 def through_the_door(
     pictures: Iterable[npt.NDArray[np.uint8]], detectors: tuple[str, ...], recogniser: str, *, mirror: bool
 ) -> Floats:
-    """Return (n, d) embeddings of the largest faces as `mien.stream` gives them; zeros where no face is found."""
+    """Return (n, d) embeddings of the largest faces as `mien.stream` gives them; zeros without a face."""
     results = mien.stream(pictures, ["embeddings"], [*detectors, recogniser], mirror=mirror)
     rows = [embeddings_of(largest(r.faces))[0] if len(r.faces) else None for r in results]
     empty = np.zeros_like(next(row for row in rows if row is not None))
@@ -103,7 +103,7 @@ def read(path: Path, column: str) -> tuple[list[npt.NDArray[np.uint8]], list[str
 def ten_folds(
     similar: Floats, same: npt.NDArray[np.bool_], folds: npt.NDArray[np.int_]
 ) -> tuple[float, float]:
-    """Return accuracy and its standard error: each fold judged by the threshold that is best on the other nine."""
+    """Return accuracy and its standard error: each fold judged by the best threshold of the other nine."""
     accuracies = []
     for fold in range(10):
         rest = folds != fold

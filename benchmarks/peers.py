@@ -1,17 +1,18 @@
-"""mien beside face_recognition (dlib) and facenet-pytorch's MTCNN: faces found and time, same pictures, one thread.
+"""mien beside face_recognition (dlib) and facenet-pytorch's MTCNN: faces found and time, on one thread.
 
 python benchmarks/peers.py [--face-recognition PYTHON] [--facenet PYTHON] [--rounds 5] [--data FOLDER]
 
-Each tool runs in a process of its own, by the interpreter given (this one where none is); the pictures go to all of
-them in turn, round by round. A tool that does not import is left out, and the result says why. To install them:
+Each tool runs in a process of its own, by the interpreter given (this one where none is); the pictures go to
+all of them in turn, round by round. A tool that does not import is left out, and the result says why. To
+install them:
 
     python -m venv fr; fr/bin/pip install dlib-bin numpy pillow click 'setuptools<81'
     fr/bin/pip install --no-deps face_recognition face_recognition_models
     python -m venv fp; fp/bin/pip install torch==2.13.0 numpy pillow; fp/bin/pip install --no-deps facenet-pytorch
 
-Pictures: the sample photos, one face each, and a group picture made of 40 faces of LFW, 32 to 112 px high, whose places
-are known. A face counts as found when a box has its centre in the middle half of the face's place and between 0.4 and
-1.6 of its side; boxes that belong to no face are false.
+Pictures: the sample photos, one face each, and a group picture made of 40 faces of LFW, 32 to 112 px high,
+whose places are known. A face counts as found when a box has its centre in the middle half of the face's
+place and between 0.4 and 1.6 of its side; boxes that belong to no face are false.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ PLACES: dict[str, Box] = {
 
 
 def serve(tool: str) -> None:
-    """Answer, for each path that comes in, what a tool finds there and how long it took; runs in the tool's process."""
+    """Answer, for each path that comes in, what a tool finds there and how long it took, in its process."""
     find, about = TOOLS[tool]()
     print(json.dumps(about), flush=True)
     for line in sys.stdin:

@@ -13,7 +13,7 @@ DEMO = Path(__file__).parents[2] / "shared" / "data" / "demo_photos"
 
 
 def samples(folder: Path = DEMO) -> dict[str, Image.Image]:
-    """Return the sample photos by name, each with one face; the astronaut alone where the others are absent."""
+    """Return the sample photos by name, each with one face; only the astronaut where others are absent."""
     found = sorted(folder.glob("*.jpg")) + sorted(folder.glob("*.png")) if folder.is_dir() else []
     pictures = {path.name: Image.open(path).convert("RGB") for path in found}
     pictures.setdefault("astronaut.png", astronaut())
@@ -29,7 +29,7 @@ def astronaut() -> Image.Image:
 
 
 def one_face() -> Image.Image:
-    """Return a 640 x 480 photo with one face: the astronaut between borders of her own edges, blurred by stretching."""
+    """Return a 640 x 480 photo with one face: the astronaut between borders of her own stretched edges."""
     photo = astronaut().resize((480, 480), Image.Resampling.LANCZOS)
     picture = Image.new("RGB", (640, 480))
     picture.paste(photo.crop((0, 0, 8, 480)).resize((80, 480)), (0, 0))

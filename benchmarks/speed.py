@@ -2,13 +2,14 @@
 
 python benchmarks/speed.py [--photos 1000] [--repeats 40]
 
-One picture: a 640 x 480 JPEG with one face, all fields of the default models, pipelines of one and of two threads in
-turn. Decoding is what `Pipeline.read` takes; a model is what its onnxruntime session takes; arithmetic is pose and
-quality; the rest is all that mien does around them: views, crops, colour planes, batches, suppression, results. The
-pipeline's own cost is arithmetic and rest.
+One picture: a 640 x 480 JPEG with one face, all fields of the default models, pipelines of one and of two
+threads in turn. Decoding is what `Pipeline.read` takes; a model is what its onnxruntime session takes;
+arithmetic is pose and quality; the rest is all that mien does around them: views, crops, colour planes,
+batches, suppression, results. The pipeline's own cost is arithmetic and rest.
 
-A folder: the sample photos at several sizes. One run over all of it with a worker a core tells the process's resident
-memory after 100 pictures and at the end; then a single worker and one a core take it in blocks in turn.
+A folder: the sample photos at several sizes. One run over all of it with a worker a core tells the
+process's resident memory after 100 pictures and at the end; then a single worker and one a core take it in
+blocks in turn.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 python benchmarks/tables.py [--check]
 
-What lies between `<!-- table: NAME -->` and `<!-- /table -->` in README.md and docs/*.md becomes what `TABLES[NAME]`
-makes of `results/*.json`. A table whose result file is missing stays as it is. `--check` only tells what is old.
+What lies between `<!-- table: NAME -->` and `<!-- /table -->` in README.md and docs/*.md becomes what
+`TABLES[NAME]` makes of `results/*.json`. A table whose result file is missing stays as it is. `--check` only
+tells what is old.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 python benchmarks/thresholds.py [--data FOLDER] [--recogniser NAME] [--out FILE.json] [--write CARD.json]
 
-All pictures of `identities` go through the public API, every one is compared with every other, plain and with the
-mirrored face. `--write` puts what was measured into a card: the operating points at FMR 0.1 % (which decisions take)
-and 1 %.
+All pictures of `identities` go through the public API, every one is compared with every other, plain and with
+the mirrored face. `--write` puts what was measured into a card: the operating points at FMR 0.1 % (which
+decisions take) and 1 %.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The `mien` command in child processes that start quickly: what they import is imported once, before they fork."""
+"""The `mien` command in child processes that start quickly: imports are made once, before they fork."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input of every kind goes through the installed commands: a clear row each, and good neighbours unharmed."""
+"""Bad input of every kind goes through the installed commands: a clear row each, neighbours unharmed."""
 
 from __future__ import annotations
 
@@ -242,7 +242,8 @@ def test_unreadable_permissions_are_a_row_each(folder: Folder, tmp_path: Path) -
     ], done.stderr
 
 
-# The largest resident memory so far, in kB. (`ru_maxrss` would count that of the process that started this one.)
+# The largest resident memory so far, in kB. (`ru_maxrss` would count that of the process that
+# started this one.)
 PEAK = "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
 
 

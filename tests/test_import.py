@@ -30,7 +30,9 @@ def test_import_leaves_heavy_packages_alone(heavy: str) -> None:
 
 
 def test_no_module_imports_a_heavy_package_before_it_is_needed() -> None:
-    code = f"LAB = {LAB}" + """
+    code = (
+        f"LAB = {LAB}"
+        + """
 import importlib, pkgutil, sys, mien
 sys.modules["torch"] = sys.modules["cv2"] = None
 for module in pkgutil.walk_packages(mien.__path__, "mien."):
@@ -38,6 +40,7 @@ for module in pkgutil.walk_packages(mien.__path__, "mien."):
         importlib.import_module(module.name)
 print(*({"av", "onnx", "onnxruntime", "pandas", "pyarrow", "ray", "scipy"} & set(sys.modules)))
 """
+    )
     assert _python(code).split() == []
 
 

@@ -1,4 +1,4 @@
-"""`mien analyze` as people call it: resumed runs, copies with drawings, stops, outputs that cannot be written."""
+"""`mien analyze` as people call it: resumed runs, drawn copies, stops, outputs that cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mien doctor` tells what is here, what is missing and the command that adds it; it works where nothing is."""
+"""`mien doctor` tells what is here, what is missing and what adds it; it works where nothing is."""
 
 from __future__ import annotations
 

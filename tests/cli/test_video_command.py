@@ -46,7 +46,7 @@ def program(*arguments: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def frames(demo_photos: Path) -> list[Pixels]:
-    """Return a film's frames: one person walks to the right; another comes in behind after the fourth frame."""
+    """Return a film's frames: one person walks to the right; another comes in after the fourth frame."""
     first = np.asarray(Image.open(demo_photos / "obama.jpg").convert("RGB").crop((280, 0, 720, 550)))
     second = np.asarray(Image.open(demo_photos / "biden.jpg").convert("RGB").crop((300, 0, 860, 700)))
     made = []

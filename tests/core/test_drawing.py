@@ -1,4 +1,4 @@
-"""Drawing: lines fit the picture and the face, captions never cover each other, odd inputs do not break it."""
+"""Drawing: lines fit picture and face, captions never cover each other, odd inputs do not break it."""
 
 from __future__ import annotations
 

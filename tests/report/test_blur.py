@@ -313,7 +313,7 @@ def test_a_picture_is_stored_as_it_was_and_covered_where_it_is_upright(
 
 @pytest.fixture(scope="module")
 def photo_with_everything(tmp_path_factory: pytest.TempPathFactory, portrait: Pixels) -> Path:
-    """Return a JPEG with thumbnails in EXIF and Photoshop's block, GPS, IPTC, XMP, a comment and a second picture."""
+    """Return a JPEG with thumbnails (EXIF, Photoshop), GPS, IPTC, XMP, a comment and a second picture."""
     folder = tmp_path_factory.mktemp("everything")
     path, small = folder / "photo.jpg", folder / "thumb.jpg"
     Image.fromarray(portrait).resize((96, 96)).save(small, quality=70)

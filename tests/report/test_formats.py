@@ -28,7 +28,7 @@ EXPRESSIONS = ("neutral", "happy", "surprise", "sadness", "anger", "disgust", "f
 
 
 def some_faces(source: str = "a.jpg", count: int = 2) -> Faces:
-    """Return faces of which every field is known that a format can hold; the second one is cut by the border."""
+    """Return faces with every field that a format can hold; the second one is cut by the border."""
     random = np.random.default_rng(3)
     boxes = np.array([[30.5, 35.25, 70.5, 85.75], [160.5, 10, 210.25, 60]], np.float32)
     return Faces(
@@ -73,7 +73,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-# OpenFace ------------------------------------------------------------------------------------------------------
+# OpenFace ---------------------------------------------------------------------------------------------------
 
 
 def test_openface_has_the_documented_columns_in_their_order(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_openface_s_signs(ours: tuple[int, int, int], at: int, sign: int) -> Non
     assert np.allclose(openface.euler(np.array([ours]))[0], expected, atol=1e-7)
 
 
-# py-feat -------------------------------------------------------------------------------------------------------
+# py-feat ----------------------------------------------------------------------------------------------------
 
 
 def test_pyfeat_has_every_column_that_its_reader_asks_for(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_pyfeat_s_units_and_signs(tmp_path: Path) -> None:
     assert (empty["FrameWidth"], empty["FrameHeight"]) == (50, 40)
 
 
-# the 68 landmarks ----------------------------------------------------------------------------------------------
+# the 68 landmarks -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["openface", "pyfeat"])
@@ -230,7 +230,7 @@ def test_the_68_landmarks_are_a_model_s_own_or_else_the_mesh_s(tmp_path: Path, n
 
 
 def test_the_table_from_the_mesh_keeps_the_face_s_symmetry() -> None:
-    """Mirrored points of iBUG must be mirrored vertices: of the few that `core.pose` uses this can be told."""
+    """Mirrored points of iBUG must be mirrored vertices: of those that `core.pose` uses this can be told."""
     from mien.core.pose import MESH_PAIRS
 
     mirrored = {0: 16, 1: 15, 2: 14, 3: 13, 4: 12, 36: 45, 39: 42, 48: 54}
@@ -245,7 +245,7 @@ def test_the_table_from_the_mesh_keeps_the_face_s_symmetry() -> None:
     assert len(set(convert.IBUG68_FROM_MESH)) == 68
 
 
-# COCO ----------------------------------------------------------------------------------------------------------
+# COCO -------------------------------------------------------------------------------------------------------
 
 
 def test_coco_loads_in_its_own_library(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_coco_frames_carry_their_number_and_tracks(tmp_path: Path) -> None:
     assert [annotation["track_id"] for annotation in whole["annotations"]] == [3, 8]
 
 
-# CompreFace ----------------------------------------------------------------------------------------------------
+# CompreFace -------------------------------------------------------------------------------------------------
 
 # A face in "Rest API description" of CompreFace 1.2, without what needs plugins that mien has no field for.
 COMPREFACE: dict[str, Any] = {
@@ -334,7 +334,7 @@ def test_compreface_leaves_out_what_is_not_known() -> None:
     assert only["age"] == {"low": 32, "high": 32}
 
 
-# deepface ------------------------------------------------------------------------------------------------------
+# deepface ---------------------------------------------------------------------------------------------------
 
 
 def test_deepface_dictionaries_have_its_keys_and_units(tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_frames_have_names_of_their_own(tmp_path: Path, name: str) -> None:
     assert list(json.loads(written(tmp_path, name, frames()).read_text())) == ["v.mp4#10"]
 
 
-# all -----------------------------------------------------------------------------------------------------------
+# all --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", list(formats.FORMATS))

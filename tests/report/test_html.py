@@ -1,4 +1,4 @@
-"""The report's page, driven in a real browser: it sorts, filters, opens pictures, stands alone and escapes names."""
+"""The report's page in a real browser: it sorts, filters, opens pictures, stands alone, escapes names."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def seen(browser: Browser, report: Path) -> Iterator[Seen]:
 
 
 def until(page: Page, expression: str) -> None:
-    """Wait for an expression to hold; the page's policy forbids Playwright's own way, which evaluates text there."""
+    """Wait for an expression to hold; the page's policy forbids Playwright's way, which evaluates text."""
     end = time.monotonic() + 8
     while not page.evaluate(expression):
         assert time.monotonic() < end, f"never became true: {expression}"

@@ -154,9 +154,10 @@ def test_a_dry_run_and_a_picture_without_faces_write_nothing(tmp_path: Path, tag
     assert [entry.name for entry in tmp_path.iterdir()] == ["photo.jpg"]
 
 
-# What is there stays --------------------------------------------------------------------------------------------
+# What is there stays ----------------------------------------------------------------------------------------
 
-# As digiKam and Picasa write them: structures as attributes of nested descriptions, foreign things all around.
+# As digiKam and Picasa write them: structures as attributes of nested descriptions, foreign things all
+# around.
 DIGIKAM = f"""{HEAD}
 <!-- kept -->
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="XMP Core 4.4.0-Exiv2">
@@ -336,7 +337,7 @@ def test_several_faces_keep_their_own_names() -> None:
     assert [region.name for region in found] == [region.name for region in regions]
 
 
-# What cannot be read --------------------------------------------------------------------------------------------
+# What cannot be read ----------------------------------------------------------------------------------------
 
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]>'
 
@@ -403,7 +404,7 @@ def test_a_sidecar_s_name_that_is_taken_is_said(tmp_path: Path) -> None:
         tag_sidecar(photo, [REGION], SIZE)
 
 
-# Inside JPEGs ---------------------------------------------------------------------------------------------------
+# Inside JPEGs -----------------------------------------------------------------------------------------------
 
 
 def segments_of(data: bytes) -> list[bytes]:
@@ -530,7 +531,7 @@ def test_xmp_behind_an_index_of_more_pictures_keeps_its_length_or_is_refused(tmp
         tag_jpeg(other, [REX], SIZE)
 
 
-# Files ----------------------------------------------------------------------------------------------------------
+# Files ------------------------------------------------------------------------------------------------------
 
 
 def test_a_sidecar_takes_over_the_names_that_the_photo_holds(tmp_path: Path) -> None:

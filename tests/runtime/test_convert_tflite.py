@@ -145,7 +145,7 @@ def pad(amounts: Sequence[Sequence[int]]) -> bytes:
 
 
 def several() -> bytes:
-    """Return a file that uses PRELU, ADD, CONCATENATION, RELU, DEQUANTIZE and RESHAPE in one small network."""
+    """Return a small network that uses PRELU, ADD, CONCATENATION, RELU, DEQUANTIZE and RESHAPE."""
     maker = Maker((1, 3, 4, 2))
     slopes = maker.add(6, [maker.constant(NUMBERS.normal(size=(1, 1, 2)).astype(np.float16))], (1, 1, 2))
     bent = maker.add(54, [0, slopes], (1, 3, 4, 2))

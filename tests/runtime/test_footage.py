@@ -1,4 +1,4 @@
-"""Real faces in films through the whole pipeline: each person is one track, in pixels of the frame as shown."""
+"""Real faces in films through the whole pipeline: a person is one track, in pixels of the shown frame."""
 
 from __future__ import annotations
 

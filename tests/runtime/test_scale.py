@@ -70,7 +70,7 @@ def workers() -> dict[int, psutil.Process]:
 
 
 class Gated:
-    """A photo that cannot be read before a gate is opened, so that workers stand in the middle of their work."""
+    """A photo that cannot be read before a gate is opened, so that workers stand amid their work."""
 
     def __init__(self, photo: Path, gate: Path) -> None:
         self.photo, self.gate = photo, gate

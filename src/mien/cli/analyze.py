@@ -55,7 +55,8 @@ def analyze(
         typer.Option(
             "--on",
             metavar="ray|ADDRESS",
-            help="Compute on Ray: 'ray' (the cluster of RAY_ADDRESS, or one of this machine), or a cluster's address.",
+            help="Compute on Ray: 'ray' (the cluster of RAY_ADDRESS, or one of this machine), or a "
+            "cluster's address.",
         ),
     ] = "",
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run finished.")] = False,

@@ -55,8 +55,9 @@ def blur(
 ) -> None:
     """Make copies in which no face can be recognised, and look whether one is still found in them.
 
-    In videos masks follow each face through the frames in which it is missed, and the sound stays. Thumbnails and
-    previews never stay: they show the face. A second run into the same folder does only what is missing or changed.
+    In videos masks follow each face through the frames in which it is missed, and the sound stays.
+    Thumbnails and previews never stay: they show the face. A second run into the same folder does only what
+    is missing or changed.
     """
     from mien.report.blur import Cover
     from mien.report.blur_run import Settings, is_folder, jobs

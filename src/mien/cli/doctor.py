@@ -1,4 +1,4 @@
-"""`mien doctor`: what is installed, which models are here and intact, how fast this machine is, what is missing."""
+"""`mien doctor`: what is installed, which models are intact, how fast this machine is, what is missing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class _Findings:
     """What the doctor found.
 
     Attributes:
-        packages: what mien needs or can use, the extra that brings it ("" for always), its version ("" when absent).
+        packages: what mien needs or can use, the extra that brings it ("" for always), its version (""
+            when absent).
         models: name, state and what each makes; those that are absent only where they are used by default.
         speed: what was timed, in milliseconds.
         needed: commands without which mien cannot do its main job, each with its reason.
@@ -52,7 +53,8 @@ class _Findings:
 def doctor(json: common.Json = False) -> None:
     """Say what works on this machine, how fast, and the command that adds what is missing.
 
-    The exit code is 1 when models or packages are missing or damaged without which mien cannot do its main job.
+    The exit code is 1 when models or packages are missing or damaged without which mien cannot do
+    its main job.
     """
     findings = _examine()
     if json:

@@ -49,8 +49,8 @@ def video(
 ) -> None:
     """Find, describe and follow every face of videos: a row a face a frame. A second run goes on with -o.
 
-    Without -o the rows are printed as JSON Lines, or with --json only what was found of each video: its frames
-    and, for each track, for how long it is visible and where its best shot is.
+    Without -o the rows are printed as JSON Lines, or with --json only what was found of each video: its
+    frames and, for each track, for how long it is visible and where its best shot is.
     """
     options = common.options_from(want, model, terms, threads, smallest, mirror)
     common.check_format(form, output)

@@ -54,8 +54,8 @@ class Confirm:
     Attributes:
         field: of one number a face, such as `presence`.
         least: candidates with less are dropped.
-        score: candidates of this detector score and more are asked about, 0..1: lower than a detector could be
-            trusted alone.
+        score: candidates of this detector score and more are asked about, 0..1: lower than a detector could
+            be trusted alone.
         sure: candidates of this detector score and more are kept whatever the second opinion; above 1 means
             that none is.
     """
@@ -75,8 +75,8 @@ class Detector:
         overlap: of two candidates with a larger IoU the weaker one is dropped, 0..1.
         smallest: height in input pixels of the smallest face of which it finds four in five
             (benchmarks/detectors.py); decides the magnification.
-        largest: height of the largest one in input pixels, for detectors of any size; pictures that could hold
-            larger ones are looked at from further away, too. 0 means any.
+        largest: height of the largest one in input pixels, for detectors of any size; pictures that could
+            hold larger ones are looked at from further away, too. 0 means any.
         confirm: what else has to say that a candidate is a face, where a model for it is installed.
     """
 

@@ -43,7 +43,7 @@ def names_of(faces: Faces, field: str) -> tuple[str, ...]:
 
 
 def records(faces: Faces) -> list[dict[str, Any]]:
-    """Return a row for each face: source, face (its index), the picture's size, and the columns of its fields."""
+    """Return a row for each face: source, face (its index), the picture's size, the columns of its fields."""
     rows: list[dict[str, Any]] = [
         {
             "source": faces.source,

@@ -158,7 +158,7 @@ class Crop:
         return self._placed((start + end) / 2, self._shaped(length * self.scale), turn, down)
 
     def _shaped(self, side: float) -> npt.NDArray[np.float64]:
-        """Return width and height of the part of the picture whose longer side this is, in the crop's shape."""
+        """Return width and height of a part of the picture with this longer side, in the crop's shape."""
         return side * np.array([self.width, self.height]) / max(self.width, self.height)
 
     def _placed(

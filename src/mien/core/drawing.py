@@ -33,8 +33,8 @@ _THINNEST = 1.7
 _CONTOURS_FROM, _POINTS_FROM = 90.0, 32.0
 _TEXT_SHARE, _SMALLEST_TEXT, _TEXT_OF_FACE = 1 / 58, 9.5, 1 / 4
 
-# Lines over the vertices of MediaPipe's mesh as its own drawing has them (face_mesh_connections.py), but for the nose:
-# the oval, the eyes, the brows, the lips' outer and inner rim, the bridge and the base of the nose.
+# Lines over the vertices of MediaPipe's mesh as its own drawing has them (face_mesh_connections.py), but for
+# the nose: the oval, the eyes, the brows, the lips' outer and inner rim, the bridge and the base of the nose.
 _MESH_LINES: tuple[tuple[int, ...], ...] = (
     (
         *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152),
@@ -71,14 +71,14 @@ def draw(
 ) -> Image.Image:
     """Return a copy of a picture with its faces drawn on it.
 
-    Lines and letters follow the size of the picture and of each face: a portrait gets its contours, a face of a
-    crowd a thin box, and a caption is left out where it would cover another one.
+    Lines and letters follow the size of the picture and of each face: a portrait gets its contours, a face of
+    a crowd a thin box, and a caption is left out where it would cover another one.
 
     Args:
         picture: the upright picture, at any size.
         faces: its faces, in pixels of the picture at full size (`faces.picture_size`).
-        captions: a text for each face ("" for none); None means `caption`, with the face's number where there are
-            several.
+        captions: a text for each face ("" for none); None means `caption`, with the face's number where there
+            are several.
         axes: draw where the head points too: its side red, down green, forward blue. Needs `pose`.
 
     Raises:
@@ -99,7 +99,7 @@ def draw(
 
 
 def caption(face: Faces) -> str:
-    """Return what is worth saying of a face in a few words: expression, gender, age, else the detector's score."""
+    """Return what is worth saying of a face: expression, gender, age, else the detector's score."""
     parts = []
     if face.expression is not None:
         parts += face.best("expression")

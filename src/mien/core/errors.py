@@ -151,7 +151,7 @@ class UnknownFormat(MienError):
 
 
 class UnreadableMetadata(MienError):
-    """Metadata of a picture that cannot be read, or not be changed without harm; they are left as they are."""
+    """Metadata of a picture that cannot be read, or not changed without harm; they stay as they are."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
         super().__init__(f"{printable(path)}: {reason}")

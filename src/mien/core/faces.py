@@ -25,11 +25,10 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 class Faces:
     """The faces of one picture (or of several, concatenated).
 
-    Every field is either None (nobody asked for it) or full: an array whose first axis runs over the faces.
-    What
-    each field means, with its shape and unit, is in `mien.core.fields.FIELDS`. Coordinates are pixels of the
-    upright
-    picture at full size, with (0, 0) at the outer corner of the first pixel. Arrays are read-only.
+    Every field is either None (nobody asked for it) or full: an array whose first axis runs over the
+    faces. What each field means, with its shape and unit, is in `mien.core.fields.FIELDS`. Coordinates are
+    pixels of the upright picture at full size, with (0, 0) at the outer corner of the first pixel. Arrays
+    are read-only.
 
     Attributes:
         boxes: (n, 4) x1 y1 x2 y2.
@@ -41,8 +40,7 @@ class Faces:
         irises: (n, 10, 2) centre and rim of the picture-left iris, then of the picture-right one.
         presence: (n,) 0..1.
         pose: (n, 3) yaw, pitch, roll in degrees. Yaw > 0: turned to the picture's right; pitch > 0: looking
-            up;
-            roll > 0: tilted clockwise as seen.
+            up; roll > 0: tilted clockwise as seen.
         quality: (n, c) 0..100 for each of `labels("quality")`.
         embeddings: (n, d) unit vectors.
         expression: (n, c) probabilities.

@@ -72,8 +72,7 @@ def similarity(points: npt.NDArray[Any], template: npt.NDArray[Any]) -> Matrix:
     """Return the similarity transform that brings points nearest to a template, in the least-squares sense.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991,
-    without
-    reflection; in two dimensions it has this closed form over complex numbers.
+    without reflection; in two dimensions it has this closed form over complex numbers.
 
     Args:
         points: (k, 2), k >= 2.

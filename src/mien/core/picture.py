@@ -119,8 +119,7 @@ class Picture:
                 Anything else with `read_bytes()` is read through that: a `zipfile.Path`, a row of a Parquet
                 file.
             least_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its longer side stays
-                at
-                least this many pixels; None decodes everything at full size.
+                at least this many pixels; None decodes everything at full size.
             limits: refuse pictures above these; None means the default ones.
 
         Raises:

@@ -10,16 +10,16 @@ import numpy.typing as npt
 from mien.core.fields import Floats
 
 # Pairs of mesh vertices that mirror each other across the face (picture-left, picture-right): outer eye
-# corners, inner
-# eye corners, mouth corners, cheeks, jaw, temples. Their common direction is the head's lateral axis.
+# corners, inner eye corners, mouth corners, cheeks, jaw, temples. Their common direction is the head's
+# lateral axis.
 MESH_PAIRS = ((33, 263), (133, 362), (61, 291), (234, 454), (172, 397), (127, 356), (93, 323), (58, 288))
 # The top of the forehead and the chin; on MediaPipe's own neutral face their line is vertical within a
 # degree.
 MESH_TOP, MESH_CHIN = 10, 152
 
-# A neutral face seen from the front, for the five landmarks, in units of the distance between the eyes: x to
-# the
-# picture's right, y down, z away from the camera. Depths of nose and mouth are typical ones of adult faces.
+# A neutral face seen from the front, for the five landmarks, in units of the distance between the eyes: x
+# to the picture's right, y down, z away from the camera. Depths of nose and mouth are typical ones of
+# adult faces.
 FIVE_POINT_MODEL = np.array(
     [[-0.5, 0.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.62, -0.42], [-0.39, 1.12, -0.06], [0.39, 1.12, -0.06]]
 )
@@ -30,8 +30,8 @@ def angles(rotations: npt.NDArray[Any]) -> Floats:
 
     Args:
         rotations: (n, 3, 3); their columns are the head's axes (to its picture-right, down, backwards) in
-            camera axes
-            (x right, y down, z away from the camera), for a face that looks into the camera the identity.
+            camera axes (x right, y down, z away from the camera), for a face that looks into the camera
+            the identity.
 
     Returns:
         (n, 3) degrees: yaw > 0 turned to the picture's right, pitch > 0 looking up, roll > 0 clockwise as
@@ -41,8 +41,7 @@ def angles(rotations: npt.NDArray[Any]) -> Floats:
     yaw = np.arctan2(forward[:, 0], -forward[:, 2])
     pitch = np.arctan2(-forward[:, 1], np.hypot(forward[:, 0], forward[:, 2]))
     # Roll is what is left of the lateral axis' turn once yaw is taken out of it: its angle against the
-    # horizontal
-    # within the plane that is square to the line of sight of the face.
+    # horizontal within the plane that is square to the line of sight of the face.
     level = np.stack([-forward[:, 2], np.zeros(len(forward)), forward[:, 0]], axis=1)
     level /= np.maximum(np.linalg.norm(level, axis=1, keepdims=True), 1e-9)
     below = np.cross(-forward, level)
@@ -71,8 +70,7 @@ def from_mesh(mesh: Floats) -> Floats:
     """Return the pose of faces from their dense mesh.
 
     The lateral axis is the mean direction of eight mirrored pairs of vertices, the vertical one runs from
-    forehead to
-    chin; both come from the mesh's own depth, so no camera is assumed (weak perspective).
+    forehead to chin; both come from the mesh's own depth, so no camera is assumed (weak perspective).
 
     Args:
         mesh: (n, 468, 3) px, MediaPipe's topology.
@@ -94,10 +92,8 @@ def from_landmarks(landmarks: Floats) -> Floats:
     """Return the pose of faces from five landmarks: coarse, within about ten degrees on near-frontal faces.
 
     Scaled orthography: the affine camera that maps `FIVE_POINT_MODEL` to the points in the least-squares
-    sense, its two
-    rows brought to the nearest pair of equal length and right angle (DeMenthon and Davis, "Model-based object
-    pose in
-    25 lines of code", IJCV 1995, first iteration).
+    sense, its two rows brought to the nearest pair of equal length and right angle (DeMenthon and Davis,
+    "Model-based object pose in 25 lines of code", IJCV 1995, first iteration).
 
     Args:
         landmarks: (n, 5, 2) px.

@@ -25,8 +25,7 @@ def assess(
     """Measure the quality of faces.
 
     Each component is a number of our own, mapped to 0..100 so that 100 is best and about 50 is where
-    recognition
-    begins to suffer; the names follow ISO/IEC 29794-5:2025, the numbers are not the standard's.
+    recognition begins to suffer; the names follow ISO/IEC 29794-5:2025, the numbers are not the standard's.
 
     Args:
         pixels: (H, W, 3) uint8, the picture.
@@ -72,8 +71,7 @@ def _one(pixels: Pixels, box: Floats, landmarks: Floats, pose: Floats, second: F
         "LandmarksAgreement": 100 * (1.0 if second is None else _agreement(landmarks, second, eyes)),
     }
     # One bad component spoils a picture however good the others are: the geometric mean says so, the plain
-    # one hides it.
-    # In-plane turn is left out: alignment undoes it.
+    # one hides it. In-plane turn is left out: alignment undoes it.
     weighed = [max(value, 1.0) for name, value in components.items() if name != "HeadPoseRoll"]
     unified = float(np.exp(np.mean(np.log(weighed))))
     return [unified, *(min(max(components[name], 0.0), 100.0) for name in QUALITY[1:])]

@@ -30,8 +30,8 @@ def read(kind: type[T], value: Any, where: str) -> T:
         where: name of the place, for errors.
 
     Raises:
-        CardError: names the place and what is wrong: an unknown or missing key, a wrong type, a number that is
-            not finite, text that UTF-8 cannot hold.
+        CardError: names the place and what is wrong: an unknown or missing key, a wrong type, a number that
+            is not finite, text that UTF-8 cannot hold.
     """
     if not isinstance(value, Mapping):
         raise CardError(where, f"must be an object, not {_said(value)}")

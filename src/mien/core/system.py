@@ -38,7 +38,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class System:
-    """The row at the top of a paper's file: `SYSTEM = System(...)`, literal, so that it is read without importing.
+    """The row at the top of a paper's file, `SYSTEM = System(...)`: literal, to be read without importing.
 
     Attributes:
         id: the system's name.

@@ -108,8 +108,8 @@ def correlation(targets: Numbers, predictions: Numbers) -> float:
 def ccc(targets: Numbers, predictions: Numbers) -> float:
     """Return Lin's concordance correlation coefficient (1989) of (n,) values, by moments over n.
 
-    2 s_xy / (s_x^2 + s_y^2 + (m_x - m_y)^2). torchmetrics divides its moments by n - 1, the challenges on affect
-    (AVEC, ABAW) by n; 0 when both are the same constant.
+    2 s_xy / (s_x^2 + s_y^2 + (m_x - m_y)^2). torchmetrics divides its moments by n - 1, the challenges on
+    affect (AVEC, ABAW) by n; 0 when both are the same constant.
     """
     x, y = np.asarray(targets, np.float64), np.asarray(predictions, np.float64)
     together = float(((x - x.mean()) * (y - y.mean())).mean())

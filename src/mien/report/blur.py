@@ -19,10 +19,12 @@ Values = npt.NDArray[Any]
 STYLES = ("gaussian", "pixelate", "solid")
 SHAPES = ("ellipse", "box")
 
-# Standard deviation of the Gaussian, in sides of the face. Measured on the demo photos: from 0.125 on, dlib's network
-# says no more of the blurred face than of a black one; from 0.2 on, CenterFace no longer takes it for a face.
+# Standard deviation of the Gaussian, in sides of the face. Measured on the demo photos: from 0.125 on,
+# dlib's network says no more of the blurred face than of a black one; from 0.2 on, CenterFace no longer
+# takes it for a face.
 _SIGMA = 0.2
-# Cells along a side of the face. Measured likewise: the network is lost from 8 cells down, the detector from 4 down.
+# Cells along a side of the face. Measured likewise: the network is lost from 8 cells down, the detector
+# from 4 down.
 _CELLS = 4.0
 PRESENT = 0.5
 """Below this presence the mesh model itself says that it does not look at a face."""
@@ -33,15 +35,16 @@ class Cover:
     """How faces are covered.
 
     Attributes:
-        style: "gaussian" blurs, "pixelate" makes a mosaic, "solid" paints one colour. Only the last leaves nothing
-            of the face: networks trained on blurred faces can still tell some people apart in the other two
-            (McPherson, Shokri, Shmatikov, "Defeating image obfuscation with deep learning", 2016).
+        style: "gaussian" blurs, "pixelate" makes a mosaic, "solid" paints one colour. Only the last leaves
+            nothing of the face: networks trained on blurred faces can still tell some people apart in the
+            other two (McPherson, Shokri, Shmatikov, "Defeating image obfuscation with deep learning", 2016).
         shape: "ellipse" or "box".
-        margin: the mask grows beyond the face's box by this part of it on each side; detectors' boxes end at the
-            brows and the chin of many faces.
-        feather: width of the soft edge, outside the mask, as a part of the mask's half axes; 0 is a hard edge.
-        strength: of the blur or the mosaic; 2 halves what is left to see. It is relative to the face's size, so
-            that a face that fills the picture is as hard to recognise as one in the background.
+        margin: the mask grows beyond the face's box by this part of it on each side; detectors' boxes end at
+            the brows and the chin of many faces.
+        feather: width of the soft edge, outside the mask, as a part of the mask's half axes; 0 is a hard
+            edge.
+        strength: of the blur or the mosaic; 2 halves what is left to see. It is relative to the face's size,
+            so that a face that fills the picture is as hard to recognise as one in the background.
     """
 
     style: str = "gaussian"
@@ -68,12 +71,14 @@ def blur(pixels: Values, faces: Faces, cover: Cover | None = None) -> Values:
     """Return a picture whose faces cannot be recognised.
 
     Args:
-        pixels: (H, W) or (H, W, C), upright, any number type; transparency is a channel like others, so leave it out.
+        pixels: (H, W) or (H, W, C), upright, any number type; transparency is a channel like others, so
+            leave it out.
         faces: its faces, in pixels of this picture.
         cover: how; None blurs ellipses.
 
     Returns:
-        A new array of the same shape and type; outside the masks and their soft edges it is equal to `pixels`.
+        A new array of the same shape and type; outside the masks and their soft edges it is equal
+        to `pixels`.
     """
     covered = np.array(pixels)
     hide(covered, extents(faces), cover or Cover())
@@ -178,7 +183,7 @@ def _gaussian(plane: Floats, side: float, strength: float) -> Floats:
 
 
 def _gauss(count: int, sigma: float) -> Floats:
-    """Return the (count, count) matrix of a Gaussian blur; at the borders the weights inside still sum to 1."""
+    """Return the (count, count) matrix of a Gaussian blur; at the borders the weights still sum to 1."""
     steps = np.arange(count)
     weights = np.exp(-((steps[:, None] - steps[None, :]) ** 2) / (2 * max(sigma, 1e-3) ** 2))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)

@@ -1,4 +1,4 @@
-"""Takes metadata, thumbnails and previews out of pictures' files: all of them, or only what shows the face again."""
+"""Takes metadata, thumbnails and previews out of pictures' files: all, or what shows the face again."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _XMP_PREVIEW = re.compile(
 def without_thumbnail(exif: bytes) -> bytes | None:
     """Return an EXIF block that shows no picture any more; everything else in it stays, byte by byte.
 
-    The second directory, which describes the thumbnail, is unlinked, its data are blanked, and so is every JPEG
-    inside the block: makers keep previews in their notes.
+    The second directory, which describes the thumbnail, is unlinked, its data are blanked, and so is every
+    JPEG inside the block: makers keep previews in their notes.
 
     Returns:
         The block, beginning with its TIFF header; None when the block is damaged, and has to be dropped.
@@ -108,7 +108,7 @@ def without_previews(xmp: bytes) -> bytes:
 
 
 def iptc_segment(resources: dict[int, bytes]) -> bytes:
-    """Return the JPEG segment that keeps the IPTC data of Adobe's image resources, and nothing else of them."""
+    """Return the JPEG segment that keeps of Adobe's image resources the IPTC data and nothing else."""
     data = resources.get(_IPTC, b"")
     if not data or _IPTC_PREVIEW in data:
         return b""

@@ -1,4 +1,4 @@
-"""Blurs the faces of one picture file: same format, size and orientation, and nothing in it that still shows them."""
+"""Blurs the faces of one picture file: same format, size, orientation; nothing in it still shows them."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def blur_photo(
     *,
     strip: bool = False,
 ) -> Blurred:
-    """Write a copy of a picture whose faces cannot be recognised, and look whether a face is still found in it.
+    """Write a copy of a picture whose faces cannot be recognised, and look whether one is still found.
 
-    Format, size, orientation, colour profile and, for JPEG, the tables of quantisation are those of the source.
-    Thumbnails, previews, and second pictures behind a JPEG are never kept: they show the face. Where the check
-    finds a covered face again, or one that was missed, it is painted over.
+    Format, size, orientation, colour profile and, for JPEG, the tables of quantisation are those of the
+    source. Thumbnails, previews, and second pictures behind a JPEG are never kept: they show the face. Where
+    the check finds a covered face again, or one that was missed, it is painted over.
 
     Args:
         source: the picture.
@@ -308,7 +308,7 @@ def _stored(boxes: npt.NDArray[Any], size: tuple[int, int], orientation: int) ->
 
 
 def faces_left(pipeline: Pipeline, faces: Faces) -> Faces:
-    """Return those faces of a written picture that the detector is sure of, by its card, or the mesh model is."""
+    """Return the faces of a written picture that the detector (by its card) or the mesh model is sure of."""
     detector = pipeline.models()[0].card.detector
     sure = faces.scores >= (detector.score if detector else 0.0)
     return faces[sure if faces.presence is None else sure | (faces.presence >= PRESENT)]

@@ -1,4 +1,4 @@
-"""Blurs many photos and videos: where each copy goes, what may be overwritten, what is done already, a row for each."""
+"""Blurs many photos and videos: where copies go, what may be overwritten, what is done, a row for each."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from mien.runtime.stream import available_cores, ordered, walk
 from mien.runtime.video import EXTENSIONS as VIDEO_EXTENSIONS
 from mien.runtime.video import is_video
 
-# Height in px of the smallest face looked for, and the share of the detector's own threshold at which it counts:
-# a face too many costs nothing here, one that is missed stays to be seen.
+# Height in px of the smallest face looked for, and the share of the detector's own threshold at which it
+# counts: a face too many costs nothing here, one that is missed stays to be seen.
 _SMALLEST, _EAGER = 20.0, 0.7
 # Faults of the whole disk: the next file would meet them too.
 _FATAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -254,7 +254,7 @@ def _paths(job: Job) -> tuple[Path, Path]:
 
 
 def _settled(job: Job, settings: Settings, journal: Journal | None, taken: dict[str, Path]) -> Row | None:
-    """Return the row of a file for which nothing is to be done, or nothing can be; None when there is work."""
+    """Return the row of a file for which nothing is to be done or can be; None when there is work."""
     kind = "video" if is_video(job.source) else "photo"
     place = os.path.abspath(job.target)  # noqa: PTH100
 

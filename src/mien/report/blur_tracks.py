@@ -15,7 +15,8 @@ Table = npt.NDArray[np.float64]
 
 # A face is covered for so long before it is first seen and after it is last seen, seconds and frames.
 _LEAD, _LEAD_FRAMES = 0.25, 3
-# Two tracks are one face that was lost for a while: at most so long, and so far (in its sides) and changed in size ...
+# Two tracks are one face that was lost for a while: at most so long, and so far (in its sides) and
+# changed in size ...
 _LOST, _REACH, _GROWTH = 1.0, 2.0, 2.0
 # ... or at most so long when it came back at the same place.
 _LOST_IN_PLACE, _SAME_PLACE = 4.0, 0.3
@@ -65,10 +66,10 @@ class _Path:
 def cover_frames(seconds: Sequence[float], sightings: Iterable[Sighting]) -> list[Covered]:
     """Return what is to be covered in each frame of a video.
 
-    Detectors miss a face in some frames, and find it late and lose it early. So a face is covered in every frame
-    between the first and the last in which it was seen, on the straight line between its neighbours in time, and
-    for a moment before and after. A face that was lost and came back near by is taken as the same. Covering too
-    much costs little here; a single frame uncovered shows the face.
+    Detectors miss a face in some frames, and find it late and lose it early. So a face is covered in every
+    frame between the first and the last in which it was seen, on the straight line between its neighbours in
+    time, and for a moment before and after. A face that was lost and came back near by is taken as the same.
+    Covering too much costs little here; a single frame uncovered shows the face.
 
     Args:
         seconds: time stamp of each frame, rising.
@@ -144,7 +145,7 @@ def _filled(path: _Path, times: Table) -> tuple[int, Table]:
 
 
 def _led(boxes: Table, seconds: Table, wanted: Table) -> Table:
-    """Return the boxes of a face beyond its first frame: where it was seen, joined with where it seems to go."""
+    """Return a face's boxes beyond its first frame: where it was seen, joined with where it seems to go."""
     few = min(len(boxes), 4)
     passed = seconds[few - 1] - seconds[0]
     centres = (boxes[:few, :2] + boxes[:few, 2:]) / 2

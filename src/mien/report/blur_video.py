@@ -1,4 +1,4 @@
-"""Blurs the faces of a video: masks that follow them without gaps, everything else as it was, sound included."""
+"""Blurs the faces of a video: masks follow them without gaps, all else stays as it was, sound included."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ Table = npt.NDArray[np.float64]
 Tick = Callable[[float], None]
 """Is told how much of a video is done, 0..1."""
 
-# Encoders in order of preference, with the name of what they make; which of them a container takes is FFmpeg's to say.
+# Encoders in order of preference, with the name of what they make; which of them a container takes is
+# FFmpeg's to say.
 _ENCODERS = {"libx264": "h264", "libvpx-vp9": "vp9", "mpeg4": "mpeg4", "mpeg2video": "mpeg2video"}
 _ENCODER_OPTIONS = {
     "libx264": {"crf": "19", "preset": "fast"},
@@ -64,9 +65,9 @@ def blur_video(
     """Write a copy of a video whose faces cannot be recognised, and look whether a face is still found in it.
 
     The video is read twice: first every face in every frame is found and followed, gaps are filled and paths
-    smoothed (`mien.report.blur_tracks`); then the frames are covered and encoded. Size, rotation, time stamps and
-    colours stay; sound and subtitles are copied packet by packet. Cover art and tracks of data (telemetry,
-    places) are left out. Where the check finds a face, it is painted over along its whole track.
+    smoothed (`mien.report.blur_tracks`); then the frames are covered and encoded. Size, rotation, time stamps
+    and colours stay; sound and subtitles are copied packet by packet. Cover art and tracks of data
+    (telemetry, places) are left out. Where the check finds a face, it is painted over along its whole track.
 
     Args:
         source: the video.
@@ -206,7 +207,7 @@ def _write(
 
 
 def _copy(name: str, target: Path, *, strip: bool) -> None:
-    """Copy a video in which there is nothing to cover; without its metadata when asked, then packet by packet."""
+    """Copy a video in which nothing is to be covered; without its metadata when asked, packet by packet."""
     if not strip:
         with open(name, "rb") as source, target.open("wb") as file:  # noqa: PTH123 - names that are no UTF-8
             shutil.copyfileobj(source, file)
@@ -246,7 +247,8 @@ def _stream_like(output: Any, picture: Any, name: str) -> Any:
         if encoder in av.codec.codecs_available and fits:
             stream = output.add_stream(encoder, rate=rate, options=_ENCODER_OPTIONS[encoder])
             if output.format.name == "avi":
-                # AVI has stamps of decoding only, so frames must be stored in the order in which they are shown.
+                # AVI has stamps of decoding only, so frames must be stored in the order in which
+                # they are shown.
                 stream.codec_context.max_b_frames = 0
             return stream
     raise UnreadablePicture(name, f"no video that can be made here fits into {output.format.name} files")

@@ -8,7 +8,8 @@ from html import escape
 from itertools import pairwise
 from math import ceil
 
-# Every chart is drawn in these units and scaled to its place by the page; 12 units make readable letters there.
+# Every chart is drawn in these units and scaled to its place by the page; 12 units make readable
+# letters there.
 _WIDE, _HIGH = 420, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 20, 14, 48
 
@@ -112,7 +113,8 @@ def spreads(title: str, axis: str, rows: Sequence[tuple[str, Sequence[float]]]) 
 def _figure(title: str, said: str, high: float, parts: Sequence[str]) -> str:
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {_WIDE} {high:g}" role="img" aria-label="{escape(said)}">{"".join(parts)}</svg></figure>'
+        f'<svg viewBox="0 0 {_WIDE} {high:g}" role="img" aria-label="{escape(said)}">'
+        f"{''.join(parts)}</svg></figure>"
     )
 
 

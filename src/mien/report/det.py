@@ -54,7 +54,8 @@ def write_det(
             f'<text x="{_EDGE - 6}" y="{y + 4:.1f}" text-anchor="end">{label}</text>',
         ]
     parts += [
-        f'<text x="{_EDGE + _SIDE / 2}" y="{_EDGE + _SIDE + 42}" text-anchor="middle">false match rate</text>',
+        f'<text x="{_EDGE + _SIDE / 2}" y="{_EDGE + _SIDE + 42}" text-anchor="middle">'
+        "false match rate</text>",
         f'<text transform="translate(14 {_EDGE + _SIDE / 2}) rotate(-90)" text-anchor="middle">'
         "false non-match rate</text>",
         f'<polyline points="{line}" fill="none" stroke="#1f5fa8" stroke-width="2"/>',

@@ -1,4 +1,4 @@
-"""A folder with one page that shows what was found; the page needs no network, no server and no other file."""
+"""A folder with one page that shows what was found; it needs no network, no server and no other file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mien.report.pictures import (
 from mien.report.tables import spelled
 
 EMBEDDED = 24_000_000
-"""Bytes of thumbnails that a page holds inside itself; those of later pictures are only in the folder beside it."""
+"""Bytes of thumbnails that a page holds inside itself; later pictures' are in the folder beside it."""
 
 Row = Mapping[str, Any]
 
@@ -59,9 +59,9 @@ class Run:
 def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run: Run) -> Path:
     """Write a report's page; it comes last, so that a page that is there is complete.
 
-    The page holds the numbers and, up to `EMBEDDED` bytes, the thumbnails: a copy of it alone shows everything but
-    the annotated pictures, and says so where they are missed. What `write_picture` left in the folder for pictures
-    that are no longer among those given is deleted.
+    The page holds the numbers and, up to `EMBEDDED` bytes, the thumbnails: a copy of it alone shows
+    everything but the annotated pictures, and says so where they are missed. What `write_picture` left in the
+    folder for pictures that are no longer among those given is deleted.
 
     Args:
         folder: where `write_picture` put the pictures.
@@ -77,7 +77,8 @@ def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run:
     """
     of: dict[str, list[Row]] = {}
     for row in rows:
-        # Dense points and embeddings stay in the table: ten thousand pictures of them would not fit in memory.
+        # Dense points and embeddings stay in the table: ten thousand pictures of them would not fit in
+        # memory.
         light = {key: value for key, value in row.items() if not isinstance(value, list)}
         of.setdefault(str(row["source"]), []).append(light)
     groups = [(path, of.get(spelled(path), [])) for path in pictures]
@@ -183,7 +184,7 @@ def _data_uri(file: Path) -> str:
 
 
 def _columns(faces: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return what the table can show: key, title, meaning, decimals (None for text), whether shown at first."""
+    """Return what the table can show: key, title, meaning, decimals (None: text), whether shown at first."""
     keys: dict[str, None] = {}
     for row in faces:
         keys.update(dict.fromkeys(key for key, value in row.items() if isinstance(value, (int, float))))
@@ -352,7 +353,8 @@ def advice(reason: str) -> str:
         if words in lower:
             return text
     return (
-        "Open it in another program: if it shows there, save it anew as JPEG or PNG and run the same command again; "
+        "Open it in another program: if it shows there, save it anew as JPEG or PNG and run the same "
+        "command again; "
         "else fetch the file anew from where it came from."
     )
 
@@ -363,12 +365,14 @@ def _errors(errors: Sequence[tuple[int, Path, Row]]) -> str:
     items = "".join(
         f'<article id="error-{index}"><h3><a href="#picture-{index}">{escape(printable(path.name))}</a></h3>'
         f'<p class="path">{escape(printable(path))}</p>'
-        f'<p class="reason">{escape(str(row["error"]))}</p><p>{escape(advice(str(row["error"])))}</p></article>'
+        f'<p class="reason">{escape(str(row["error"]))}</p>'
+        f"<p>{escape(advice(str(row['error'])))}</p></article>"
         for index, path, row in errors
     )
     count = "One picture" if len(errors) == 1 else f"{len(errors):,} pictures"
     return (
-        f'<section id="errors" aria-labelledby="errors-title"><h2 id="errors-title">{count} could not be read</h2>'
+        f'<section id="errors" aria-labelledby="errors-title">'
+        f'<h2 id="errors-title">{count} could not be read</h2>'
         f"<p>The others are complete. Mend these and run the same command again: only they are read then.</p>"
         f'<div class="errors">{items}</div></section>'
     )

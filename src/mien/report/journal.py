@@ -30,10 +30,8 @@ class Journal:
     """An append-only file of finished pictures beside the output, `NAME.journal`.
 
     Every picture is one line, written by one call: a process killed at any moment leaves whole lines and at
-    most one
-    broken one at the end, which is cut off when the journal is opened again. A journal made by another
-    contract
-    (other models, fields or options) is begun anew. One process at a time holds a journal.
+    most one broken one at the end, which is cut off when the journal is opened again. A journal made by
+    another contract (other models, fields or options) is begun anew. One process at a time holds a journal.
     """
 
     def __init__(self, output: str | os.PathLike[str], contract: str) -> None:
@@ -96,7 +94,8 @@ class Journal:
     def has(self, path: str | os.PathLike[str], part: str = "") -> bool:
         """Tell whether a picture, or a part of a file such as a frame, is finished and has not changed since.
 
-        One that could not be read is not finished: its permissions, or what can be read here, may have changed.
+        One that could not be read is not finished: its permissions, or what can be read here, may
+        have changed.
         """
         key = _key(path, part)
         entry = self._offsets.get(key)

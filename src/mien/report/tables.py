@@ -29,7 +29,7 @@ def spelled(source: str | os.PathLike[str]) -> str:
 
 
 def rows_of(result: Result) -> list[Row]:
-    """Return the rows of one picture or frame: one a face; one with `face` None when there is none or it failed.
+    """Return the rows of one picture or frame: one a face; `face` is None when there is none or it failed.
 
     Rows are plain JSON values; floats that are no numbers become None. The rows of a frame also hold its
     number, its time stamp and each face's track.

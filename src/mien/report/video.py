@@ -1,4 +1,4 @@
-"""A run over a video that can be resumed: its frames in a journal; rows, tracks and best shots made from that."""
+"""A run over a video that can be resumed: frames in a journal, from which rows and best shots are made."""
 
 from __future__ import annotations
 

@@ -3,10 +3,9 @@
 Both are relative to the picture as stored, before its EXIF orientation is applied:
 
 - MWG ("Guidelines for handling image metadata" 2.0, section 5.9): `mwg-rs:Regions` holds
-  `AppliedToDimensions`
-  (the stored size in px) and a bag of regions of Type "Face", each with its `Name` where that is known and an
-  `Area` whose x and y are the CENTRE, w and h the size, in fractions of the picture. Read by digiKam,
-  Lightroom, darktable, immich, PhotoPrism.
+  `AppliedToDimensions` (the stored size in px) and a bag of regions of Type "Face", each with its `Name`
+  where that is known and an `Area` whose x and y are the CENTRE, w and h the size, in fractions of the
+  picture. Read by digiKam, Lightroom, darktable, immich, PhotoPrism.
 - Microsoft ("People tagging overview"): `MP:RegionInfo` holds a bag of regions, each with a `Rectangle`
   "x, y, w, h" whose x and y are the top-left CORNER, in fractions, and `PersonDisplayName` where it is known.
 """
@@ -292,7 +291,8 @@ class _Mwg(_Kind):
             raise UnreadableMetadata(
                 document.where,
                 f"its face regions are for a picture of {width:g} x {height:g} px, but this one is stored as "
-                f"{size[0]} x {size[1]}: bring them in order, or remove them, with the program that wrote them",
+                f"{size[0]} x {size[1]}: bring them in order, or remove them, with the program that "
+                "wrote them",
             )
 
     def item(self, region: Region, *, declared: bool) -> str:

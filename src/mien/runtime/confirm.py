@@ -16,8 +16,9 @@ from mien.runtime.describe import Known
 from mien.runtime.model import Model
 from mien.runtime.plan import Step, follow
 
-# The part from the eyes to the mouth is one face's alone: even cheek to cheek those of two people lie apart. Boxes
-# on a forehead or a chin lead a landmark model to points that share more than this with the face's own ...
+# The part from the eyes to the mouth is one face's alone: even cheek to cheek those of two people lie
+# apart. Boxes on a forehead or a chin lead a landmark model to points that share more than this with the
+# face's own ...
 _SAME_POINTS = 0.3
 # ... or that lie in its box by more than this.
 _IN_BOX = 0.5
@@ -29,8 +30,8 @@ class Confirmation:
 
     Attributes:
         rule: what the detector's card asks for.
-        steps: what makes the rule's field out of the detector's fields, in order. Whatever else their makers make
-            counts for the opinion, too, so that it is the same whichever fields a pipeline is asked for.
+        steps: what makes the rule's field out of the detector's fields, in order. Whatever else their makers
+            make counts for the opinion, too, so that it is the same whichever fields a pipeline is asked for.
         models: the steps' models by `maker`.
     """
 

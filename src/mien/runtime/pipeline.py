@@ -109,7 +109,7 @@ class Pipeline:
             self._confirmation = Confirmation(rule, self._steps[1 : last + 1], self._loaded)
 
     def _rule(self, allowed: Sequence[Maker]) -> Confirm | None:
-        """Return the second opinion that the detector's card asks for, if it is wanted and can be made here."""
+        """Return the second opinion that the detector's card asks for, if it is wanted and here."""
         detector = plan(("boxes",), allowed)[0].by
         rule = detector.detector.confirm if isinstance(detector, Card) and detector.detector else None
         if rule is None or not self.options.search.confirm:

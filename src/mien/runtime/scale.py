@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LOCAL = "ray"
 """Where to run when no cluster is meant: the one of RAY_ADDRESS, or else a Ray of this machine."""
 
-# Pictures in one piece of work: enough that Ray's own cost a piece (some ms) does not show, few enough that what a
-# dying worker takes with it is soon done again.
+# Pictures in one piece of work: enough that Ray's own cost a piece (some ms) does not show, few enough that
+# what a dying worker takes with it is soon done again.
 _CHUNK = 8
 # Ray keeps a task for each block; beyond this many a block holds several pieces of work.
 _MOST_BLOCKS = 2000
@@ -41,16 +41,17 @@ def stream_on_ray(
 ) -> Iterator[Result]:
     """Find and describe the faces of many pictures on a Ray cluster; what `stream(..., on=...)` runs.
 
-    Each worker is a process with a `Pipeline` of its own on one core. A worker that dies is replaced and its work
-    done again, picture by picture, so that one of which workers die becomes an error like any other. Sources
-    travel as they are given: a path is opened by the worker, so that files must lie where every worker sees them;
-    bytes and arrays travel whole.
+    Each worker is a process with a `Pipeline` of its own on one core. A worker that dies is replaced and its
+    work done again, picture by picture, so that one of which workers die becomes an error like any other.
+    Sources travel as they are given: a path is opened by the worker, so that files must lie where every
+    worker sees them; bytes and arrays travel whole.
 
     Args:
-        given: as for `stream`, but no video. The sources (not the pictures) are listed before the work begins.
+        given: as for `stream`, but no video. The sources (not the pictures) are listed before the
+            work begins.
         on: "ray" (the cluster of RAY_ADDRESS, or else a Ray of this machine for as long as this lasts), or a
-            cluster's address, "HOST:6379", from a machine that belongs to it. A Ray that the program has already
-            connected to is used as it is.
+            cluster's address, "HOST:6379", from a machine that belongs to it. A Ray that the program has
+            already connected to is used as it is.
         options: what to do; `threads` is the number of workers (0: one for each core of the cluster).
         pipeline: one whose options are used, and with whose models the workers' must agree.
 
@@ -76,7 +77,8 @@ def stream_on_ray(
             if its_contract != contract:
                 raise WorkerFault(
                     worker,
-                    "other models, or another mien, than the rest: run `mien models get --all` on each machine",
+                    "other models, or another mien, than the rest: run `mien models get --all` on each "
+                    "machine",
                 )
             yield from results
 
@@ -145,7 +147,7 @@ def _reach(address: str) -> None:
 def _computed(
     chunks: Sequence[list[Any]], options: Options, workers: int
 ) -> Iterator[tuple[str, str, str, list[Result]]]:
-    """Yield what the workers made of each chunk: worker's name, what is wrong there, its contract, the results."""
+    """Yield what the workers made of each chunk: worker's name, its fault, its contract, the results."""
     import ray
     import ray.data
     from ray import cloudpickle
@@ -196,8 +198,8 @@ class _Worker:
     def _one(self, piece: bytes) -> tuple[str, str, str, list[Result]]:
         here = f"the worker {socket.gethostname()}"
         try:
-            # Errors are told and not raised: Ray would take them for crashes and try again. For the same reason the
-            # models are not loaded in the constructor.
+            # Errors are told and not raised: Ray would take them for crashes and try again. For the same
+            # reason the models are not loaded in the constructor.
             pipeline = self._pipeline = self._pipeline or Pipeline(self._options)
             return here, "", pipeline.contract, self._results(pipeline, piece)
         except MienError as error:
@@ -211,8 +213,8 @@ class _Worker:
         if self._tries(number) == 1:
             outcomes = pipeline.analyze_many(work)
         else:
-            # A worker died on this piece. In case that a picture of it was the reason, its neighbours shall not
-            # suffer.
+            # A worker died on this piece. In case that a picture of it was the reason, its neighbours
+            # shall not suffer.
             outcomes = [self._alone(pipeline, (number, place), source) for place, source in enumerate(work)]
         return list(map(_named_as, given, map(result_of, outcomes)))
 

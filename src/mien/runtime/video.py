@@ -228,7 +228,7 @@ class Damage:
 
 
 def decode(container: Any, stream: Any, damage: Damage) -> Iterator[tuple[Any, float]]:
-    """Yield the decoded frames of a container as PyAV has them, each with its `clock`, as `frames` counts them.
+    """Yield a container's decoded frames as PyAV has them, each with its `clock`, as `frames` counts them.
 
     Packets that cannot be decoded are left out and noted.
     """

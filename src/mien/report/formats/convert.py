@@ -45,7 +45,7 @@ NAMES_OF_EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def landmarks68(faces: Faces) -> Floats | None:
-    """Return (n, 68, 2) landmarks in px: a model's own, else those of the mesh; None when neither is known."""
+    """Return (n, 68, 2) landmarks in px: a model's own, else the mesh's; None when neither is known."""
     if faces.landmarks68 is not None:
         return faces.landmarks68
     if faces.mesh is not None:

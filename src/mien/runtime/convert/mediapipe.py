@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 _LOWEST_SCORE = 0.1
 """Candidates below it are dropped in the graph; MediaPipe itself starts at 0.5."""
 
-# Where the mouth corners lie seen from BlazeFace's middle of the mouth, in distances between the eyes: medians
-# over 124 faces of LFW at three sizes and three files, measured with the mesh. Smiles lift them.
+# Where the mouth corners lie seen from BlazeFace's middle of the mouth, in distances between the eyes:
+# medians over 124 faces of LFW at three sizes and three files, measured with the mesh. Smiles lift them.
 MOUTH_WIDTH = 0.84
 MOUTH_LIFT = 0.045
 
 # The subject's right eye, which is the picture's left one, then the other: its contour.
 LEFT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
-# Other models' nose tip lies between these two; either alone is 0.06 to 0.09 eye distances from SCRFD's and YuNet's.
+# Other models' nose tip lies between these two; either alone is 0.06 to 0.09 eye distances from SCRFD's
+# and YuNet's.
 NOSE_TIP = (1, 4)
 LEFT_MOUTH, RIGHT_MOUTH = 61, 291
 _VERTICES = 468
@@ -120,7 +121,7 @@ def blazeface(model: onnx.ModelProto, size: int, anchors: Floats, name: str) -> 
 
 
 def _decoding() -> Floats:
-    """Return the (16, 14) matrix from BlazeFace's numbers to two box corners and five points, from the anchor."""
+    """Return the (16, 14) matrix from BlazeFace's numbers to box corners and five points, from the anchor."""
     # (16, 2) each: which of the numbers its x is made of, and its y.
     centre, extent, left_eye, right_eye, nose, mouth = np.eye(16).reshape(16, 8, 2).transpose(1, 0, 2)[:6]
     across = right_eye - left_eye

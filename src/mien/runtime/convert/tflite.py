@@ -142,7 +142,7 @@ class _Converter:
         return {"kernel_shape": kernel, "strides": options.stride, "pads": pads}
 
     def convolution(self, operator: Operator) -> str:
-        """CONV_2D (weights: outputs, height, width, inputs) and DEPTHWISE_CONV_2D (1, height, width, outputs)."""
+        """CONV_2D (weights outputs, height, width, inputs), DEPTHWISE_CONV_2D (1, height, width, outputs)."""
         weights = self.constant(operator, 1)
         depthwise = operator.name == "DEPTHWISE_CONV_2D"
         weights = weights.transpose((3, 0, 1, 2) if depthwise else _CHANNELS_FIRST)
