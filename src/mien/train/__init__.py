@@ -1,0 +1,1 @@
+"""The one engine that every system trains on: settings, runs that survive a kill, export."""

@@ -1,0 +1,174 @@
+"""`Lab`: the base of every trainable system, a LightningModule whose runs do not depend on when they were stopped."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sized
+from typing import Any, Generic, TypeVar
+
+import lightning
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mien.core.card import Card
+from mien.train.settings import Settings
+
+C = TypeVar("C", bound=Settings)
+Numbers = npt.NDArray[Any]
+
+
+class InOrder(Sampler[int]):
+    """An order that depends on the seed and the round alone: the same after a stop, and for any number of workers.
+
+    Args:
+        count: number of rows.
+        seed: of the run.
+        rank: of this process among `ranks`; each takes every `ranks`-th row, all take equally many.
+        ranks: number of processes.
+    """
+
+    def __init__(self, count: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
+        self.count, self.seed, self.rank, self.ranks = count, seed, rank, ranks
+        self.round = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the round; Lightning calls it."""
+        self.round = epoch
+
+    def __len__(self) -> int:
+        return self.count // self.ranks
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.round)).permutation(self.count)
+        return iter(order[self.rank :: self.ranks][: len(self)].tolist())
+
+
+class Lab(lightning.LightningModule, Generic[C]):
+    """What a system inherits.
+
+    A system gives `train_rows`, `valid_rows`, its network as attributes, `training_step` and `predict`; `score`
+    where accuracy is not what it is validated by; `exported` and `card` where it ships a model. It inherits
+    resuming, checkpoints, precision, several processes, logging, seeds and export.
+
+    Attributes:
+        config: the settings.
+        seed: of the run; everything random follows from it and the number of the round.
+    """
+
+    def __init__(self, config: C, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.seed = seed
+
+    @abstractmethod
+    def train_rows(self) -> Dataset[Any]:
+        """Return the rows to train on: a map-style dataset."""
+
+    @abstractmethod
+    def valid_rows(self) -> Dataset[Any]:
+        """Return the rows that runs are compared on; never the test rows."""
+
+    @abstractmethod
+    def predict(self, batch: Any) -> Tensor:
+        """Return (n, ...) predictions for a batch, as the system's metrics take them."""
+
+    @abstractmethod
+    def targets(self, batch: Any) -> Tensor:
+        """Return the (n, ...) truth that goes with `predict`."""
+
+    def score(self, targets: Numbers, predictions: Numbers) -> float:
+        """Return how good predictions are, higher is better: what early stopping and the best weights go by.
+
+        Unless overridden: the accuracy of (n, c) scores against (n,) classes.
+        """
+        return float(np.mean(predictions.argmax(axis=1) == targets))
+
+    def exported(self) -> nn.Module:
+        """Return the network as it ships: (n, 1 or 3, H, W) of 0..255 in, a dictionary of fields of `Faces` out."""
+        raise NotImplementedError(f"{type(self).__name__} ships no model")
+
+    def card(self) -> Card:
+        """Return the card of what `exported` gives."""
+        raise NotImplementedError(f"{type(self).__name__} ships no model")
+
+    # ---- what Lightning asks for
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return batches of the training rows in the order of the round."""
+        rows = self.train_rows()
+        assert isinstance(rows, Sized)
+        order = InOrder(len(rows), self.seed, self.global_rank, self.trainer.world_size)
+        # A last batch of a single row would break batch normalisation.
+        return DataLoader(rows, self.config.batch, sampler=order, drop_last=len(rows) >= self.config.batch)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return batches of the validation rows."""
+        return DataLoader(self.valid_rows(), max(self.config.batch, 128))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Begin each step from a random state of its own, so that a resumed run draws what an undisturbed one draws.
+
+        Not each round: making the data's iterator draws too, and happens at another moment after a resume.
+        """
+        torch.manual_seed(hash((self.seed, self.current_epoch, batch_idx, self.global_rank)) % 2**63)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self._seen: list[tuple[Numbers, Numbers]] = []
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        """Collect predictions; metrics are of all rows, not means over batches."""
+        self._seen.append((_array(self.targets(batch)), _array(self.predict(batch))))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log `score` as "valid"."""
+        targets, predictions = (np.concatenate(column) for column in zip(*self._seen, strict=True))
+        self.log("valid", self.score(targets, predictions), prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser and schedule of the settings; weights of one axis (norms, biases) do not decay."""
+        config = self.config
+        learned = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in learned if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimiser: Optimizer
+        if config.optimiser == "sgd":
+            nesterov = config.momentum > 0
+            optimiser = torch.optim.SGD(
+                groups, lr=config.learning_rate, momentum=config.momentum, nesterov=nesterov
+            )
+        else:
+            optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
+        steps = int(self.trainer.estimated_stepping_batches)
+        warm = config.warmup * steps / config.rounds
+
+        def factor(step: int) -> float:
+            if step < warm:
+                return (step + 1) / (warm + 1)
+            if config.schedule == "constant":
+                return 1.0
+            return 0.5 * (1 + float(np.cos(np.pi * min(1.0, (step - warm) / max(1.0, steps - warm)))))
+
+        return {
+            "optimizer": optimiser,
+            "lr_scheduler": {"scheduler": LambdaLR(optimiser, factor), "interval": "step"},
+        }
+
+    @torch.no_grad()
+    def predictions(self, rows: Dataset[Any]) -> tuple[Numbers, Numbers]:
+        """Return (targets, predictions) over rows, in their order."""
+        self.eval()
+        seen = [(_array(self.targets(batch)), _array(self.predict(batch))) for batch in DataLoader(rows, 128)]
+        targets, predicted = (np.concatenate(column) for column in zip(*seen, strict=True))
+        return targets, predicted
+
+
+def _array(values: Tensor) -> Numbers:
+    return values.detach().float().cpu().numpy() if values.is_floating_point() else values.cpu().numpy()
