@@ -318,7 +318,7 @@ def setups(data: Path, folder: Path) -> list[Setup]:
 
 
 def times(ways: Sequence[Setup], pixels: Pixels, rounds: int) -> dict[str, float]:
-    """Return each setup's median milliseconds of processor, in interleaved rounds: busy moments hit all alike."""
+    """Return each setup's median milliseconds of processor, in rounds: busy moments hit all alike."""
     taken: dict[str, list[float]] = {way.name: [] for way in ways}
     for turn in range(rounds + 1):
         for way in ways:
@@ -382,8 +382,10 @@ def _line(row: dict[str, Any]) -> str:
     bins = " ".join(f"{100 * good / max(total, 1):3.0f}" for good, total in row["group"]["bins"].values())
     crops = " ".join(f"{100 * row[name]['found'] / row[name]['faces']:5.1f}" for name in SETS)
     return (
-        f"{row['setup']:58} {row['milliseconds']:6.1f} ms  demo {row['demo']['found']}/6 +{row['demo']['false']}"
-        f"  group {bins} +{row['group']['false']}  empty {row['false']['false'] / row['false']['megapixels']:.2f}/MP"
+        f"{row['setup']:58} {row['milliseconds']:6.1f} ms  "
+        f"demo {row['demo']['found']}/6 +{row['demo']['false']}"
+        f"  group {bins} +{row['group']['false']}  "
+        f"empty {row['false']['false'] / row['false']['megapixels']:.2f}/MP"
         f"  turned {row['turned']['found']}/{row['turned']['faces']} +{row['turned']['false']}"
         f"  huge {row['huge']['found']}/{row['huge']['faces']} +{row['huge']['false']}"
         f"  crops {crops} +{sum(row[name]['false'] for name in SETS)}"
