@@ -8,7 +8,8 @@ install them:
 
     python -m venv fr; fr/bin/pip install dlib-bin numpy pillow click 'setuptools<81'
     fr/bin/pip install --no-deps face_recognition face_recognition_models
-    python -m venv fp; fp/bin/pip install torch==2.13.0 numpy pillow; fp/bin/pip install --no-deps facenet-pytorch
+    python -m venv fp; fp/bin/pip install torch==2.13.0 numpy pillow
+    fp/bin/pip install --no-deps facenet-pytorch
 
 Pictures: the sample photos, one face each, and a group picture made of 40 faces of LFW, 32 to 112 px high,
 whose places are known. A face counts as found when a box has its centre in the middle half of the face's

@@ -136,7 +136,8 @@ def big_jpeg() -> str:
             row = data[kind][way]
             rows.append(
                 [
-                    f"{title}, {'decoded at ' + format(row['scale'], '.3g') if way == 'reduced' else 'full size'}",
+                    f"{title}, "
+                    f"{'decoded at ' + format(row['scale'], '.3g') if way == 'reduced' else 'full size'}",
                     f"{row['found']} of {data[kind]['faces']}",
                     *(_range(row[f"reading_{unit}"], 0) for unit in ("ms", "peak_mb")),
                     *(_range(row[f"analysis_{unit}"], 0) for unit in ("ms", "peak_mb")),
@@ -192,7 +193,8 @@ def lfw() -> str:
         rows.append([name, f"{_percent(row['accuracy'], 2)} ± {100 * row['standard_error']:.2f}", *at])
     header = ["6,000 pairs", "accuracy, ± its standard error", "FNMR at FMR 1 %", "FNMR at FMR 0.1 %"]
     used = (
-        f"*`python benchmarks/lfw.py`: {data['detector']}, landmarks of {data['landmarks']}, {data['recogniser']}; "
+        f"*`python benchmarks/lfw.py`: {data['detector']}, landmarks of {data['landmarks']}, "
+        f"{data['recogniser']}; "
         f"{data['pictures_without_a_found_face']} pictures without a found face.*"
     )
     return markdown(header, rows) + "\n\n" + used

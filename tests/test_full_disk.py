@@ -1,4 +1,4 @@
-"""A full or read-only disk is one clear error, exit code 1, and no half file; with space again all goes on."""
+"""A full or read-only disk is one clear error, exit code 1, no half file; with space again all goes on."""
 
 from __future__ import annotations
 

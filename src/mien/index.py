@@ -65,7 +65,7 @@ class Entry:
 
     @property
     def level(self) -> int:
-        """0 absent, 1 built, 2 trains, 3 shown (fresh evidence for all claims), 4 serves (in people's hands)."""
+        """0 absent, 1 built, 2 trains, 3 shown (fresh evidence for all claims), 4 serves (people use it)."""
         if self.system is None:
             return 0
         if not self.trains:

@@ -1,4 +1,4 @@
-"""`mien models` as installed: what it prints, its exit codes, two processes at once, and never a fetch unasked."""
+"""`mien models` as installed: what it prints, exit codes, two processes at once, never a fetch unasked."""
 
 from __future__ import annotations
 

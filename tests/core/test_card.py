@@ -1,4 +1,4 @@
-"""The model card: what it accepts, what it refuses and why, and that writing and reading it changes nothing."""
+"""The model card: what it accepts, what it refuses and why; writing and reading it changes nothing."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def shown(
 def minivision(
     size: tuple[int, int], box: tuple[float, float, float, float], scale: float
 ) -> tuple[float, float, float, float]:
-    """Work out the patch as Silent-Face-Anti-Spoofing's paper code does, in corners instead of pixel indices."""
+    """Work out the patch as Silent-Face-Anti-Spoofing's code does, in corners instead of pixel indices."""
     width, height = box[2] - box[0], box[3] - box[1]
     scale = min(size[1] / height, size[0] / width, scale)
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2

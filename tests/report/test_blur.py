@@ -421,7 +421,10 @@ def test_previews_in_makers_notes_and_xmp_are_blanked(tmp_path: Path, landscape:
     again.load(clean)
     assert again[271] == "Acme"
     assert again.get_ifd(0x8769)[37500].endswith(b"serial 17")
-    xmp = b'<a xmpNote:HasExtendedXMP="7F" b="1"><xmpGImg:image>/9j/4AA</xmpGImg:image><dc:title>x</dc:title></a>'
+    xmp = (
+        b'<a xmpNote:HasExtendedXMP="7F" b="1"><xmpGImg:image>/9j/4AA</xmpGImg:image>'
+        b"<dc:title>x</dc:title></a>"
+    )
     assert without_previews(xmp) == b'<a b="1"><dc:title>x</dc:title></a>'
 
 

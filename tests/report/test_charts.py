@@ -1,4 +1,4 @@
-"""Charts: counts land in the right bins, axes are round numbers, spreads are the quantiles that numpy gives."""
+"""Charts: counts land in the right bins, axes are round numbers, spreads are numpy's quantiles."""
 
 from __future__ import annotations
 

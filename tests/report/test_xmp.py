@@ -293,7 +293,8 @@ def test_regions_of_another_picture_s_shape_are_not_mixed_with() -> None:
     [
         '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/>',
         '\ufeff<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
-        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="uuid:1 &amp; 2"/>'
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="uuid:1 &amp; 2"/>'
         "</rdf:RDF></x:xmpmeta>",
         '<?xml version="1.0" encoding="UTF-8"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/"><a:RDF '
         'xmlns:a="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><a:Description a:about="">'

@@ -1,4 +1,4 @@
-"""Finding faces of every size and turn, each once, in pictures made of real faces; strange pictures are fine."""
+"""Finding faces of every size and turn, each once, in pictures made of real faces and in strange ones."""
 
 from __future__ import annotations
 

@@ -180,7 +180,10 @@ import os, ray
 from mien.runtime.pipeline import Options
 from mien.core.errors import WorkerFault
 from mien.runtime.stream import stream
-for address, why in (("127.0.0.1:1", "no Ray cluster answers"), ("ray://127.0.0.1:1", "Ray Data does not run")):
+for address, why in (
+    ("127.0.0.1:1", "no Ray cluster answers"),
+    ("ray://127.0.0.1:1", "Ray Data does not run"),
+):
     try:
         list(stream(["a.jpg"], on=address))
     except WorkerFault as error:

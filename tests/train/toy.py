@@ -1,4 +1,4 @@
-"""A system small enough for tests: two layers with dropout on made points; also run by itself, to be killed."""
+"""A system small enough for tests: two layers with dropout on made points; run by itself to be killed."""
 
 from __future__ import annotations
 

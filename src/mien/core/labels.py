@@ -1,7 +1,7 @@
 """Label orders of the field's data sets: what the number in a label column means.
 
-One class has one name in every set, so that classes of different sets are matched by name: a face that FER2013 calls
-"Happy" and AffectNet "Happy" is `happiness` in both.
+One class has one name in every set, so that classes of different sets are matched by name: a face that
+FER2013 calls "Happy" and AffectNet "Happy" is `happiness` in both.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ AFFECTNET_EXPRESSIONS = (
 """The eight classes of AffectNet (Mollahosseini et al. 2017), 0..7."""
 
 AFFECTNET_LABELS = (*AFFECTNET_EXPRESSIONS, "none", "uncertain", "no_face")
-"""All eleven values of AffectNet's `expression` column, 0..10; valence and arousal go with the first eight."""
+"""The eleven values of AffectNet's `expression` column; valence and arousal go with the first eight."""
 
 RAFDB_EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """The basic expressions of RAF-DB (Li et al. 2017); its list counts them from 1, our column from 0."""

@@ -1,4 +1,4 @@
-"""The field's metrics by name: scikit-learn's and torchmetrics' where they have them, ours where they do not."""
+"""The field's metrics by name: scikit-learn's and torchmetrics' where they have them, else ours."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def cohen_kappa(targets: Numbers, predictions: Numbers) -> float:
 
 
 def roc_auc(targets: Numbers, scores: Numbers) -> float:
-    """Return the area under the ROC curve: (n,) 0 or 1 and (n,) scores, or (n,) classes and (n, c) probabilities.
+    """Return the area under the ROC curve: (n,) 0 or 1 and scores; (n,) classes and (n, c) probabilities.
 
     Several classes are each judged against the rest, and averaged without weights.
     """
@@ -118,7 +118,7 @@ def ccc(targets: Numbers, predictions: Numbers) -> float:
 
 
 def sagr(targets: Numbers, predictions: Numbers) -> float:
-    """Return the share of (n,) values whose sign is right (Nicolaou et al. 2011; AffectNet, Eq. 5); 0 counts as +."""
+    """Return the share of (n,) values of the right sign (Nicolaou et al. 2011; AffectNet, Eq. 5); 0 is +."""
     return float(np.mean((np.asarray(targets) >= 0) == (np.asarray(predictions) >= 0)))
 
 
@@ -164,7 +164,7 @@ def krippendorff_alpha(ratings: Numbers, *, interval: bool = False) -> float:
 
 
 def rater_alpha(targets: Numbers, predictions: Numbers) -> float:
-    """Return Krippendorff's nominal alpha of (n,) classes, the network being the second rater (AffectNet, 5.2)."""
+    """Return Krippendorff's nominal alpha of (n,) classes; the network is a rater (AffectNet, 5.2)."""
     return krippendorff_alpha(np.stack([targets, predictions]))
 
 

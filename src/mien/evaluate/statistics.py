@@ -11,8 +11,9 @@ from mien.core.system import Verdict
 from mien.evaluate.metrics import Metric, Numbers
 
 TEST = (
-    "paired bootstrap: test items and seeds drawn with replacement, the same ones for both arms; 95 % percentile "
-    "interval of the difference of the means over seeds; holds if it lies wholly on the claim's side of zero"
+    "paired bootstrap: test items and seeds drawn with replacement, the same ones for both arms; 95 % "
+    "percentile interval of the difference of the means over seeds; holds if it lies wholly on the claim's "
+    "side of zero"
 )
 """The test in words, as results quote it."""
 

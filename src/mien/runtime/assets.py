@@ -1,4 +1,4 @@
-"""The models on this machine: the table of all that mien knows, getting, checking, bundling and removing them."""
+"""The models on this machine: the table of all that mien knows; getting, checking, bundling, removing."""
 
 from __future__ import annotations
 
@@ -278,8 +278,9 @@ def _store(card: Card, stored: bytes, source_sha256: str) -> None:
         "source_sha256": source_sha256,
         "mien": mien.__version__,
     }
-    # The manifest is written while the model waits under a temporary name: a full disk changes neither of them. Only
-    # a process killed between the two renamings leaves a new manifest with an old model, which counts as damaged.
+    # The manifest is written while the model waits under a temporary name: a full disk changes neither of
+    # them. Only a process killed between the two renamings leaves a new manifest with an old model, which
+    # counts as damaged.
     with writing(_file(card.name)) as file:
         file.write(stored)
         file.flush()

@@ -32,9 +32,9 @@ class Search:
 
     Attributes:
         smallest: height in px (of the picture as analysed) of the smallest face looked for; 0 chooses by the
-            picture's size: a sixtieth of its longer side, at least 27. Of faces as small as this about four in
-            five are found, of those half as high again nearly all (benchmarks/detectors.py). Time grows with
-            its inverse square; 27 keeps a 640 x 480 picture at 30 a second on two cores.
+            picture's size: a sixtieth of its longer side, at least 27. Of faces as small as this about four
+            in five are found, of those half as high again nearly all (benchmarks/detectors.py). Time grows
+            with its inverse square; 27 keeps a 640 x 480 picture at 30 a second on two cores.
         score: candidates below this are dropped, 0..1; None takes the card's.
         turns: when nothing is surely found in a picture that does not say how it is oriented, try it on its
             sides and upside down.

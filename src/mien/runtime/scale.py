@@ -132,8 +132,8 @@ def _reach(address: str) -> None:
     if address.startswith("ray://"):
         raise WorkerFault(
             address,
-            "Ray Data does not run through Ray's client; on a machine of the cluster give HOST:6379, or hand the "
-            "command in with `ray job submit`",
+            "Ray Data does not run through Ray's client; on a machine of the cluster give HOST:6379, or hand "
+            "the command in with `ray job submit`",
         )
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():

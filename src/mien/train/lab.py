@@ -1,4 +1,4 @@
-"""`Lab`: the base of every trainable system, a LightningModule whose runs do not depend on when they were stopped."""
+"""`Lab`: the base of every trainable system, a LightningModule whose runs do not depend on their stops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Numbers = npt.NDArray[Any]
 
 
 class InOrder(Sampler[int]):
-    """An order that depends on the seed and the round alone: the same after a stop, and for any number of workers.
+    """An order that depends on seed and round alone: the same after a stop, for any number of workers.
 
     Args:
         count: number of rows.
@@ -51,9 +51,9 @@ class InOrder(Sampler[int]):
 class Lab(lightning.LightningModule, Generic[C]):
     """What a system inherits.
 
-    A system gives `train_rows`, `valid_rows`, its network as attributes, `training_step` and `predict`; `score`
-    where accuracy is not what it is validated by; `exported` and `card` where it ships a model. It inherits
-    resuming, checkpoints, precision, several processes, logging, seeds and export.
+    A system gives `train_rows`, `valid_rows`, its network as attributes, `training_step` and `predict`;
+    `score` where accuracy is not what it is validated by; `exported` and `card` where it ships a model. It
+    inherits resuming, checkpoints, precision, several processes, logging, seeds and export.
 
     Attributes:
         config: the settings.
@@ -89,7 +89,7 @@ class Lab(lightning.LightningModule, Generic[C]):
         return float(np.mean(predictions.argmax(axis=1) == targets))
 
     def exported(self) -> nn.Module:
-        """Return the network as it ships: (n, 1 or 3, H, W) of 0..255 in, a dictionary of fields of `Faces` out."""
+        """Return the network as it ships: (n, 1 or 3, H, W) of 0..255 in, fields of `Faces` by name out."""
         raise NotImplementedError(f"{type(self).__name__} ships no model")
 
     def card(self) -> Card:
@@ -111,7 +111,7 @@ class Lab(lightning.LightningModule, Generic[C]):
         return DataLoader(self.valid_rows(), max(self.config.batch, 128))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Begin each step from a random state of its own, so that a resumed run draws what an undisturbed one draws.
+        """Begin each step from a random state of its own: a resumed run draws as an undisturbed one.
 
         Not each round: making the data's iterator draws too, and happens at another moment after a resume.
         """
@@ -131,7 +131,7 @@ class Lab(lightning.LightningModule, Generic[C]):
         self.log("valid", self.score(targets, predictions), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser and schedule of the settings; weights of one axis (norms, biases) do not decay."""
+        """Return the settings' optimiser and schedule; weights of one axis (norms, biases) do not decay."""
         config = self.config
         learned = [p for p in self.parameters() if p.requires_grad]
         groups = [

@@ -65,8 +65,8 @@ def train(
 ) -> Trained:
     """Train, or finish a run that was stopped, or take up a finished one.
 
-    After each round all that decides the rest of the run is on disk, complete or absent; the same settings and
-    seed give the same weights however often the run was stopped (bit for bit on one CPU thread count).
+    After each round all that decides the rest of the run is on disk, complete or absent; the same settings
+    and seed give the same weights however often the run was stopped (bit for bit on one CPU thread count).
 
     Args:
         system: id of the system, which names the folder.
@@ -136,7 +136,8 @@ def _fit(lab: Lab[Any], folder: Path, processes: int, progress: bool) -> Clock:
         mode="max",
         save_on_train_epoch_end=False,
     )
-    # Of its own, and only when a round is over: a checkpoint from within the validation would repeat a part of it.
+    # Of its own, and only when a round is over: a checkpoint from within the validation would repeat
+    # a part of it.
     last = ModelCheckpoint(
         folder / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
     )
@@ -174,7 +175,7 @@ def _fit(lab: Lab[Any], folder: Path, processes: int, progress: bool) -> Clock:
 
 
 def _best(folder: Path) -> dict[str, Any]:
-    """Return the path and score of the best checkpoint, from its name: the highest score, the earliest of equals."""
+    """Return path and score of the best checkpoint, from its name; the earliest of equals."""
     found = []
     for path in (folder / "checkpoints").glob("best-*.ckpt"):
         parts = dict(part.split("=") for part in path.stem.split("-")[1:])
