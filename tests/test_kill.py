@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import corpus
 from mien.report.tables import read_rows
 
 MIEN = str(Path(sys.executable).with_name("mien"))
-PICTURES = 45
+PICTURES = 100
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +66,19 @@ class Moment:
     rows: int = 0
 
 
-def moments(count: int, seed: int) -> list[Moment]:
-    """Draw moments: by time and by the journal's size in turn, the last third while the output is written."""
+def moments(count: int, seed: int) -> Iterator[Moment]:
+    """Draw moments: by time and by the journal's size in turn, then half as many while the output is written.
+
+    There is no end of the last kind, for some of them will come too late.
+    """
     random = np.random.default_rng(seed)
-    drawn = []
     for index in range(count):
-        if index >= count * 2 // 3:
-            drawn.append(Moment("writing", float(random.uniform(0, 0.05))))
-        elif index % 2:
-            drawn.append(Moment("start", float(random.uniform(0, 0.4))))
+        if index % 2:
+            yield Moment("start", float(random.uniform(0, 0.3)))
         else:
-            drawn.append(Moment("rows", float(random.uniform(0, 0.02)), int(random.integers(0, 6))))
-    return drawn
+            yield Moment("rows", float(random.uniform(0, 0.02)), int(random.integers(0, 6)))
+    for _ in range(5 * count):
+        yield Moment("writing", float(random.uniform(0, 0.06)))
 
 
 def journal_of(output: Path) -> Path:
@@ -136,7 +139,9 @@ def test_killed_at_random_moments_the_run_goes_on_where_it_stopped(
     arguments = _arguments(photos, output)
     expected = list(read_rows(undisturbed / name))
     in_time = there = 0
-    for moment in moments(kills, seed):
+    for moment in moments(kills * 2 // 3, seed):
+        if in_time == kills:
+            break
         in_time += killed_once(moment, arguments, journal, tmp_path / "said")[0]
         if output.exists():
             there += 1
@@ -148,15 +153,15 @@ def test_killed_at_random_moments_the_run_goes_on_where_it_stopped(
     assert list(read_rows(output)) == expected
     assert len(finished(journal)) == len(set(finished(journal))) == PICTURES, "each picture was finished once"
     assert {path.name for path in output.parent.iterdir()} == {name, journal.name}, "nothing is left over"
-    assert in_time >= kills * 2 // 3, "most of the kills hit a run that was under way"
-    print(f"{name}: {in_time} of {kills} runs killed, the output was there after {there} of them")
+    assert in_time == kills, "so many runs were killed before they ended"
+    print(f"{name}: {in_time} runs killed under way, the output was there after {there} of all runs")
 
 
 def test_a_killed_report_is_complete_or_absent(photos: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     arguments = _arguments(photos, report)
     journal = journal_of(report / "faces.csv")
-    for moment in moments(9, 3):
+    for moment in islice(moments(6, 3), 9):
         killed_once(moment, arguments, journal, tmp_path / "said")
         for path in report.rglob("*.jpg"):
             if not path.name.startswith("."):
