@@ -33,8 +33,6 @@ def writing(path: str | os.PathLike[str], *, text: bool = False) -> Iterator[IO[
             file = temporary.open("wb")
         with file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
@@ -57,6 +55,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         # mkstemp makes private files; the result should be as readable as any other new file
         temporary.chmod(0o666 & ~_umask())
         yield temporary
+        _to_disk(temporary)
         temporary.replace(target)
         temporary = None  # from here on the name may be another writer's
     except OSError as error:
@@ -66,6 +65,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         if lock is not None:
             os.close(lock)
+
+
+def _to_disk(path: Path) -> None:
+    # Without this a power failure soon after could leave the new name with nothing in it.
+    file = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _temporary(target: Path) -> tuple[Path, int | None]:
