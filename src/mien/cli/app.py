@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mien
-from mien.cli import models, systems
+from mien.cli import data, models, systems
 from mien.cli.analyze import analyze
 from mien.cli.blur import blur
 from mien.cli.calibrate import calibrate
@@ -32,6 +32,7 @@ app.command("calibrate")(calibrate)
 app.command("doctor")(doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(systems.app, name="systems")
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,1 @@
+"""Making sets from the layouts that their authors publish."""
