@@ -184,11 +184,13 @@ def _write(folder: Path, file: Path, decoding: Decoding, progress: Progress | No
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
-        with Rows.open(file) as rows:
-            # Plain writing and not a writable map: on a full disk that would kill the process.
-            with (part / "pixels.npy").open("wb") as out:
-                hashes = _write_pixels(out, rows, decoding, progress)
-            _save_columns(part, rows.columns())
+        rows = Rows.open(file, part / "rows")
+        # Plain writing and not a writable map: on a full disk that would kill the process.
+        with (part / "pixels.npy").open("wb") as out:
+            hashes = _write_pixels(out, rows, decoding, progress)
+        _save_columns(part, rows.columns())
+        del rows
+        shutil.rmtree(part / "rows", ignore_errors=True)
         np.save(part / "hashes.npy", np.array(hashes, f"S{2 * HASH_BYTES}"))
         (part / "seal.json").write_text(json.dumps(_seal(part)), "utf-8")
         shutil.rmtree(folder, ignore_errors=True)
@@ -215,8 +217,8 @@ def _write_pixels(out: IO[bytes], rows: Rows, decoding: Decoding, progress: Prog
         if pixels.shape != shape:
             raise DamagedSet(
                 f"{printable(rows.file)}: row {number} ({printable(name)}) has {pixels.shape[1]} x"
-                f" {pixels.shape[0]} px and earlier ones {shape[1]} x {shape[0]}: say to which `size` they are"
-                " to be brought"
+                f" {pixels.shape[0]} px and earlier ones {shape[1]} x {shape[0]}: say to which `size`"
+                " they are to be brought"
             )
         out.write(pixels.tobytes())
         hashes.append(hash_of(picture.pixels))

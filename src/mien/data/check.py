@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,7 +113,8 @@ def _split(
     sizes: Counter[str] = Counter()
     unreadable: list[tuple[str, str]] = []
     seen: _Seen = defaultdict(list)
-    with Rows.open(file) as rows:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        rows = Rows.open(file, Path(folder))
         for number, (name, data) in enumerate(rows.pictures()):
             try:
                 pixels = Picture.read(data).pixels
@@ -124,6 +126,7 @@ def _split(
                 progress(split, number + 1, len(rows))
         columns = rows.columns()
         count = len(rows)
+        del rows
     labels, strange = _labels(row, columns)
     official = next((s.rows for s in row.splits if s.name == split), 0) if row else 0
     wanted = [n for c in row.columns if not c.optional for n in c.all_names] if row else []

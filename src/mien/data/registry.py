@@ -186,7 +186,8 @@ def here(name: str) -> dict[str, Path]:
     The first folder of `MIEN_DATA` that has any of it counts: splits of different copies are never mixed.
     """
     for folder in _places(name):
-        files = {path.stem: path for path in sorted(folder.glob("*.parquet"))}
+        # Hidden ones are still being written, or were when somebody was killed.
+        files = {path.stem: path for path in sorted(folder.glob("[!.]*.parquet"))}
         if files:
             order = [split.name for split in table()[name].splits] if name in table() else []
             return {split: files[split] for split in [*order, *files] if split in files}

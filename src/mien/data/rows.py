@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core.errors import MissingExtra, printable
-from mien.core.places import cache_folder
 from mien.data.registry import DamagedSet
 
 _BATCH = 256
@@ -31,9 +29,12 @@ class Rows:
     dataset: Any
 
     @classmethod
-    @contextlib.contextmanager
-    def open(cls, file: Path) -> Iterator[Rows]:
-        """Open a split's file; what `datasets` lays down beside the cache for it is removed at the end.
+    def open(cls, file: Path, folder: Path) -> Rows:
+        """Open a split's file.
+
+        Args:
+            file: the Parquet file.
+            folder: where `datasets` may lay down what it maps into memory: the rows once more, uncompressed.
 
         Raises:
             DamagedSet: it is no Parquet file, or has no column of pictures.
@@ -43,12 +44,7 @@ class Rows:
             import datasets
         except ImportError as error:
             raise MissingExtra("datasets", "lab") from error
-        import tempfile
-
-        base = cache_folder() / "data"
-        base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="rows-", dir=base, ignore_cleanup_errors=True) as folder:
-            yield cls(file, _opened(datasets, file, folder))
+        return cls(file, _opened(datasets, file, folder))
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -92,11 +88,11 @@ class Rows:
         return np.asarray(column.to_numpy())
 
 
-def _opened(datasets: Any, file: Path, folder: str) -> Any:
+def _opened(datasets: Any, file: Path, folder: Path) -> Any:
     shown = datasets.utils.are_progress_bars_disabled()
     datasets.utils.disable_progress_bars()
     try:
-        dataset = datasets.Dataset.from_parquet(str(file), cache_dir=folder)
+        dataset = datasets.Dataset.from_parquet(str(file), cache_dir=str(folder))
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         cause = error.__cause__ or error
         raise DamagedSet(

@@ -128,7 +128,7 @@ def _cut(
         raise ValueError(
             f"the box {x} {y} {width} {height} is outside the photo of {image.width} x {image.height} px"
         )
-    face = image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC, (left, top, right, bottom))
+    face = image.crop((left, top, right, bottom)).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     out = io.BytesIO()
     face.save(out, "jpeg", quality=95)
     scale = np.array([_SIDE / (right - left), _SIDE / (bottom - top)], np.float32)
@@ -139,16 +139,17 @@ def _crops(files: list[tuple[str, Path]], landmarks: bool) -> Iterator[Row | Bad
     for split, file in files:
         annotations = file.parents[1] / "annotations"
         try:
-            values = {
-                name: _array(annotations / f"{file.stem}_{name}.npy").item() for name in ("exp", "val", "aro")
-            }
-            labels = _labels(*(str(value) for value in values.values()))
+            expression, valence, arousal = (
+                float(_array(annotations / f"{file.stem}_{name}.npy").item())
+                for name in ("exp", "val", "aro")
+            )
+            labels = _labels(f"{expression:g}", str(valence), str(arousal))
             if landmarks:
                 points = _array(annotations / f"{file.stem}_lnd.npy").astype(np.float32).ravel()
                 if len(points) != 2 * _POINTS:
                     raise ValueError(f"{len(points)} numbers instead of {_POINTS} landmarks")
                 labels["landmarks"] = points.tolist()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             yield BadRow(printable(file.name), getattr(error, "strerror", None) or str(error))
             continue
         yield picture_row(file, split, labels)
