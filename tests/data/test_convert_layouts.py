@@ -332,7 +332,7 @@ def test_a_second_conversion_replaces_the_first_and_a_stopped_one_does_not(
     assert _rows(made, "train")[0]["emotion"] == 5
 
 
-def test_memory_holds_one_group_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_written_group_by_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mien.data.convert.write._GROUP", 2)
     madesets.celeba(tmp_path / "given")
     made = convert("celeba", tmp_path / "given", tmp_path / "out")
