@@ -147,6 +147,28 @@ def thresholds() -> str:
     return _table(("model", "field", "threshold", "FMR (95 %)", "FNMR", "measured on"), rows)
 
 
+def sets() -> str:
+    """Return the table of data sets, and what `mien data convert` takes for each."""
+    from mien.data import registry
+
+    rows = registry.table().values()
+    table = _table(
+        ("set", "labels", "splits", "terms", "paper"),
+        [
+            (
+                f"`{row.name}`",
+                row.task,
+                ", ".join(f"{s.name} {s.rows:,}" if s.rows else s.name for s in row.splits),
+                row.terms,
+                row.paper,
+            )
+            for row in rows
+        ],
+    )
+    layouts = "\n".join(f"- `{row.name}`: {row.layout}." for row in rows if row.layout)
+    return f"{table}\n\n`mien data convert NAME PATH` takes\n\n{layouts}"
+
+
 def contributing() -> str:
     """Return CONTRIBUTING.md, which lies outside the folder of the documentation."""
     text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
@@ -161,6 +183,7 @@ WRITERS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "fields": fields,
         "formats": formats,
         "models": models,
+        "sets": sets,
         "thresholds": thresholds,
     }
 )
