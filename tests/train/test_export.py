@@ -16,7 +16,7 @@ from mien.core.card import Card, Input, Licence, Output
 from mien.core.crops import Crop
 from mien.runtime.model import Model, check_contract
 from mien.train import export
-from mien.train.lab import Lab
+from mien.train.lab import Lab, TestPart
 from mien.train.settings import Settings
 
 CARD = Card(
@@ -57,6 +57,9 @@ class Ships(Lab[Settings]):
         raise NotImplementedError
 
     valid_rows = train_rows
+
+    def test_parts(self) -> tuple[TestPart, ...]:
+        raise NotImplementedError
 
     def predict(self, batch: Any) -> Tensor:
         raise NotImplementedError

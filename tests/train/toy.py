@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
-from mien.train.lab import Lab
+from mien.core.system import DataUsed
+from mien.train.lab import Lab, TestPart
 from mien.train.run import train
 from mien.train.settings import Settings
 
@@ -46,6 +47,9 @@ class Toy(Lab[Config]):
 
     def valid_rows(self) -> Dataset[Any]:
         return self.rows(2, 100)
+
+    def test_parts(self) -> tuple[TestPart, ...]:
+        return (TestPart(self.rows(3, 80), DataUsed("points", "test", 80, "0" * 64)),)
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         time.sleep(self.slow)

@@ -12,6 +12,7 @@ from mien.cli.analyze import analyze
 from mien.cli.blur import blur
 from mien.cli.calibrate import calibrate
 from mien.cli.doctor import doctor
+from mien.cli.lab import export, reproduce, train
 from mien.cli.tag import tag
 from mien.cli.verify import verify
 from mien.cli.video import video
@@ -33,6 +34,9 @@ app.command("doctor")(doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(systems.app, name="systems")
 app.add_typer(data.app, name="data")
+app.command("train")(train)
+app.command("reproduce")(reproduce)
+app.command("export")(export)
 
 
 def _version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,20 @@ class Metric:
     Attributes:
         name: as results quote it.
         compute: of (targets, predictions); what both are is in the function's docstring.
+        takes: whether predictions are classes (n,), or the numbers themselves.
         higher_is_better: the direction.
     """
 
     name: str
     compute: Callable[[Numbers, Numbers], float]
+    takes: Literal["classes", "numbers"] = "numbers"
     higher_is_better: bool = True
+
+    def read(self, predictions: Numbers) -> Numbers:
+        """Return predictions as this metric takes them: of (n, c) scores the best class, where needed."""
+        if self.takes == "classes" and predictions.ndim == 2:
+            return np.asarray(predictions.argmax(axis=1))
+        return predictions
 
 
 def accuracy(targets: Numbers, predictions: Numbers) -> float:
@@ -195,11 +203,11 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
-            Metric("accuracy", accuracy),
-            Metric("balanced accuracy", balanced_accuracy),
-            Metric("macro F1", macro_f1),
-            Metric("Cohen's kappa", cohen_kappa),
-            Metric("Krippendorff's alpha", rater_alpha),
+            Metric("accuracy", accuracy, takes="classes"),
+            Metric("balanced accuracy", balanced_accuracy, takes="classes"),
+            Metric("macro F1", macro_f1, takes="classes"),
+            Metric("Cohen's kappa", cohen_kappa, takes="classes"),
+            Metric("Krippendorff's alpha", rater_alpha, takes="classes"),
             Metric("ROC AUC", roc_auc),
             Metric("AUC-PR", average_precision),
             Metric("MAE", mae, higher_is_better=False),

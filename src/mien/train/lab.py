@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sized
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import lightning
@@ -16,10 +17,24 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mien.core.card import Card
+from mien.core.system import DataUsed
 from mien.train.settings import Settings
 
 C = TypeVar("C", bound=Settings)
 Numbers = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TestPart:
+    """Rows that figures are reported on.
+
+    Attributes:
+        rows: the data set.
+        used: what they are, as evidence names them.
+    """
+
+    rows: Dataset[Any]
+    used: DataUsed
 
 
 class InOrder(Sampler[int]):
@@ -51,9 +66,9 @@ class InOrder(Sampler[int]):
 class Lab(lightning.LightningModule, Generic[C]):
     """What a system inherits.
 
-    A system gives `train_rows`, `valid_rows`, its network as attributes, `training_step` and `predict`;
-    `score` where accuracy is not what it is validated by; `exported` and `card` where it ships a model. It
-    inherits resuming, checkpoints, precision, several processes, logging, seeds and export.
+    A system gives `train_rows`, `valid_rows`, `test_parts`, its network as attributes, `training_step` and
+    `predict`; `score` where accuracy is not what it is validated by; `exported` and `card` where it ships a
+    model. It inherits resuming, checkpoints, precision, several processes, logging, seeds and export.
 
     Attributes:
         config: the settings.
@@ -72,6 +87,10 @@ class Lab(lightning.LightningModule, Generic[C]):
     @abstractmethod
     def valid_rows(self) -> Dataset[Any]:
         """Return the rows that runs are compared on; never the test rows."""
+
+    @abstractmethod
+    def test_parts(self) -> tuple[TestPart, ...]:
+        """Return what figures are reported on: the official test rows, then parts to be told separately."""
 
     @abstractmethod
     def predict(self, batch: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import logging
 import os
@@ -49,10 +50,16 @@ class Trained:
 
 
 def folder_of(system: str, lab: Lab[Any]) -> Path:
-    """Return a run's folder: the same settings and seed have the same one, and go on where they stopped."""
-    facts = json.dumps({"seed": lab.seed, **asdict(lab.config)}, sort_keys=True)
+    """Return a run's folder: the same code, settings and seed go on where they stopped."""
+    code = code_of(lab)
+    facts = json.dumps({"code": code, "seed": lab.seed, **asdict(lab.config)}, sort_keys=True)
     name = f"seed{lab.seed}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
     return Path(os.environ.get(RUNS, "runs")) / system / name
+
+
+def code_of(lab: Lab[Any]) -> str:
+    """Return the SHA-256 of a system's file: when it changes, evidence is stale."""
+    return hashlib.sha256(Path(inspect.getfile(type(lab))).read_bytes()).hexdigest()
 
 
 def train(

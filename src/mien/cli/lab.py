@@ -1,0 +1,126 @@
+"""`mien train`, `reproduce` and `export`: the lab's commands, one run, one claim, one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli import common
+
+if TYPE_CHECKING:
+    from mien.evaluate.reproduce import Paper
+    from mien.index import Entry
+    from mien.train.run import Trained
+
+Id = Annotated[str, typer.Argument(help="Id of a system; `mien systems` lists them.", show_default=False)]
+Recipe = Annotated[str, typer.Option("--recipe", "-r", help="Which of its recipes.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of everything random.", min=0)]
+Changes = Annotated[
+    list[str] | None, typer.Option("--option", "-o", help="Change a setting: key=value; may be repeated.")
+]
+
+
+@common.guarded
+def train(
+    system: Id,
+    recipe: Recipe = "cpu",
+    seed: Seed = 0,
+    option: Changes = None,
+    processes: Annotated[int, typer.Option("--processes", help="How many train together.", min=1)] = 1,
+    json: common.Json = False,
+) -> None:
+    """Train a system, or go on with a run that was stopped. Runs are kept in `runs` or in MIEN_RUNS."""
+    entry, paper = _paper(system)
+    trained = _trained(entry, paper, recipe, seed, option, processes=processes, progress=not json)
+    facts = {"folder": str(trained.folder), "seconds": trained.seconds, "valid": trained.score}
+    if json:
+        common.out_json(facts)
+        return
+    common.out(f"{trained.folder}: {trained.score:.4f} on the validation rows, {trained.seconds:.0f} s")
+
+
+@common.guarded
+def reproduce(
+    system: Id,
+    folder: Annotated[Path, typer.Option("--results", help="Folder of result files.")] = Path("results"),
+    workers: Annotated[int, typer.Option("--workers", help="Runs side by side; 0: one a core.", min=0)] = 0,
+    json: common.Json = False,
+) -> None:
+    """Show a system's claims: every arm, every seed, a verdict. A second call goes on where it was."""
+    from mien.core.system import Evidence
+    from mien.evaluate import reproduce as engine
+
+    entry, _ = _paper(system)
+    with common.progress(quiet=json) as bar:
+        task = bar.add_task("runs", total=None)
+        written = engine.reproduce(
+            entry.room,
+            entry.id,
+            folder,
+            workers=workers,
+            progress=lambda done, total, what: bar.update(
+                task, completed=done, total=total, description=what
+            ),
+        )
+    found = [(path, Evidence.from_json(path.read_text("utf-8"), path.name)) for path in written]
+    if json:
+        common.out_json([{"file": str(path), "holds": one.holds, "claim": one.claim} for path, one in found])
+        return
+    for path, one in found:
+        arms = "; ".join(f"{arm.name} {arm.mean:.4f} +- {arm.deviation:.4f}" for arm in one.arms)
+        common.out(f"{one.holds}: {one.claim}\n  {one.metric} on {one.data[0].split}: {arms}\n  {path}")
+
+
+@common.guarded
+def export(
+    system: Id,
+    output: Annotated[Path, typer.Argument(help="The .onnx file to write.", show_default=False)],
+    recipe: Recipe = "ship",
+    seed: Seed = 0,
+    option: Changes = None,
+) -> None:
+    """Write a trained system as an ONNX file with its card; `mien models add` takes it."""
+    from mien.train.export import export as write
+
+    entry, paper = _paper(system)
+    trained = _trained(entry, paper, recipe, seed, option)
+    try:
+        difference = write(trained.lab, output)
+    except NotImplementedError as error:
+        common.fail(f"{entry.id}: {error}")
+    common.say(f"{output}: largest difference to the network {difference:.2g}")
+
+
+def _paper(system: str) -> tuple[Entry, Paper]:
+    from mien import index
+    from mien.core.errors import MissingExtra
+
+    try:
+        entry = index.find(system)
+    except KeyError:
+        common.fail(f"no system {system!r}; `mien systems` lists them")
+    if not entry.trains:
+        common.fail(f"{entry.id} is {index.LEVELS[entry.level]}: nothing of it can be trained yet")
+    try:
+        from mien.evaluate.reproduce import paper
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", "lab") from error
+    return entry, paper(entry.room, entry.id)
+
+
+def _trained(
+    entry: Entry,
+    paper: Paper,
+    recipe: str,
+    seed: int,
+    changes: list[str] | None,
+    *,
+    processes: int = 1,
+    progress: bool = True,
+) -> Trained:
+    from mien.train.run import train as run
+
+    settings = paper.settings(recipe, changes or ())
+    return run(entry.id, lambda: paper.make(settings, seed), processes=processes, progress=progress)

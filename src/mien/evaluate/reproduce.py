@@ -1,0 +1,226 @@
+"""Reproduces a claim: every arm with every seed, the same test rows, one verdict, one result file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import multiprocessing
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import mien
+from mien.core.atomic import writing
+from mien.core.errors import MienError
+from mien.core.system import Arm, Evidence, System
+from mien.evaluate.metrics import METRICS, Numbers
+from mien.evaluate.statistics import TEST, compare
+from mien.train.lab import Lab
+from mien.train.run import Trained, code_of, train
+from mien.train.settings import Settings, override
+
+_PACKAGES = ("torch", "lightning", "numpy")
+
+
+class Unknown(MienError):
+    """A system, recipe or claim that there is not."""
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How a claim is shown: two arms that are compared, perhaps others that are reported beside them.
+
+    Attributes:
+        claim: the claim's text, as in the system's row.
+        metric: its name in `METRICS`.
+        arms: for each arm its name and what it changes in the recipe, as `key=value`; the first is claimed to
+            be better than the second.
+        recipe: the one that all arms share.
+        seeds: of the runs.
+        note: what a reader of the result has to know.
+    """
+
+    claim: str
+    metric: str
+    arms: tuple[tuple[str, tuple[str, ...]], ...]
+    recipe: str = "cpu"
+    seeds: tuple[int, ...] = (0, 1, 2)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A system's file, imported.
+
+    Attributes:
+        row: its SYSTEM.
+        lab: its LAB, the class that is trained.
+        recipes: its RECIPES by name.
+        reproductions: its REPRODUCE.
+    """
+
+    row: System
+    lab: type[Lab[Any]]
+    recipes: Mapping[str, Settings]
+    reproductions: tuple[Reproduction, ...]
+
+    def make(self, settings: Settings, seed: int) -> Lab[Any]:
+        """Make the untrained system."""
+        return self.lab(settings, seed)
+
+    def settings(self, recipe: str, changes: Sequence[str] = ()) -> Settings:
+        """Return a recipe with some settings changed.
+
+        Raises:
+            Unknown: no such recipe.
+            BadSetting: a change that does not fit.
+        """
+        if recipe not in self.recipes:
+            raise Unknown(f"{self.row.id} has no recipe {recipe!r}; it has: {', '.join(self.recipes)}")
+        return override(self.recipes[recipe], changes)
+
+
+def paper(room: str, system: str) -> Paper:
+    """Import a system's file."""
+    module = import_module(f"mien.systems.{room}.{system.replace('-', '_')}")
+    return Paper(module.SYSTEM, module.LAB, module.RECIPES, tuple(module.REPRODUCE))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one arm."""
+
+    room: str
+    system: str
+    recipe: str
+    changes: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave on the test rows.
+
+    Attributes:
+        parts: for each part of the test rows (targets, predictions).
+        seconds: of training.
+    """
+
+    parts: tuple[tuple[Numbers, Numbers], ...]
+    seconds: float
+
+
+def run_job(job: Job) -> Outcome:
+    """Train one arm with one seed on one thread, or take its finished run up, and predict the test rows."""
+    import torch
+
+    torch.set_num_threads(1)
+    trained = _train(job)
+    parts = tuple(trained.lab.predictions(part.rows) for part in trained.lab.test_parts())
+    return Outcome(parts, trained.seconds)
+
+
+def _train(job: Job) -> Trained:
+    chosen = paper(job.room, job.system)
+    settings = chosen.settings(job.recipe, job.changes)
+    return train(job.system, lambda: chosen.make(settings, job.seed), progress=False)
+
+
+def reproduce(
+    room: str,
+    system: str,
+    folder: Path,
+    *,
+    workers: int = 0,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> list[Path]:
+    """Reproduce every claim of a system: a result file for each claim and each part of the test rows.
+
+    Runs that are finished are not run again; a stopped reproduction goes on where it was.
+
+    Args:
+        room: of the system.
+        system: its id.
+        folder: of result files.
+        workers: runs side by side, each on one thread; 0 is one for each core.
+        progress: is told how many runs are done, of how many, and which was the last.
+
+    Returns:
+        The result files.
+    """
+    chosen = paper(room, system)
+    jobs = {
+        Job(room, system, plan.recipe, changes, seed): f"{name}, seed {seed}"
+        for plan in chosen.reproductions
+        for name, changes in plan.arms
+        for seed in plan.seeds
+    }
+    outcomes: dict[Job, Outcome] = {}
+    # Fresh processes: a forked one would share torch's threads and locks with this one.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=context) as pool:
+        running = {pool.submit(run_job, job): job for job in jobs}
+        for future in as_completed(running):
+            job = running[future]
+            outcomes[job] = future.result()
+            progress(len(outcomes), len(jobs), jobs[job])
+    written = []
+    for index, plan in enumerate(chosen.reproductions):
+        for evidence in _evidence(chosen, plan, room, outcomes):
+            path = folder / system / f"{index}-{evidence.data[0].split.replace(' ', '-')}.json"
+            with writing(path, text=True) as file:
+                file.write(evidence.to_json())
+            written.append(path)
+    return written
+
+
+def _evidence(
+    chosen: Paper, plan: Reproduction, room: str, outcomes: Mapping[Job, Outcome]
+) -> list[Evidence]:
+    claim = next((c for c in chosen.row.claims if c.text == plan.claim), None)
+    if claim is None:
+        raise Unknown(f"{chosen.row.id} reproduces a claim that its row does not make: {plan.claim!r}")
+    arms = {
+        name: [outcomes[Job(room, chosen.row.id, plan.recipe, changes, seed)] for seed in plan.seeds]
+        for name, changes in plan.arms
+    }
+    metric = METRICS[plan.metric]
+    lab = chosen.make(chosen.settings(plan.recipe), plan.seeds[0])
+    made = []
+    for index, part in enumerate(lab.test_parts()):
+        targets = next(iter(arms.values()))[0].parts[index][0]
+        read = {name: [metric.read(run.parts[index][1]) for run in runs] for name, runs in arms.items()}
+        first, second = list(read.values())[:2]
+        result = compare(metric, targets, first, second)
+        made.append(
+            Evidence(
+                evidence=1,
+                system=chosen.row.id,
+                claim=plan.claim,
+                metric=metric.name,
+                data=(part.used,),
+                seeds=plan.seeds,
+                arms=tuple(
+                    Arm(name, tuple(metric.compute(targets, one) for one in predictions))
+                    for name, predictions in read.items()
+                ),
+                difference=result.difference,
+                interval=result.interval,
+                holds=result.holds,
+                test=TEST,
+                paper_value=claim.paper_value,
+                code=code_of(lab),
+                version=mien.__version__,
+                packages=tuple(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES),
+                machine=f"{platform.machine()}, {os.cpu_count()} cores, one thread a run",
+                seconds=round(sum(run.seconds for runs in arms.values() for run in runs), 1),
+                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+                note=plan.note,
+            )
+        )
+    return made
