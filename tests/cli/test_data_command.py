@@ -112,6 +112,17 @@ def test_a_known_overlap_is_sound(sets: Path) -> None:
     assert found["splits"]["test"]["labels"]["emotion"]["(not known)"] == 1
 
 
+def test_an_overlap_that_nobody_knew_of_is_not_sound(sets: Path) -> None:
+    labels = {
+        name: np.array([1, 1], kind) for name, kind in (("age", "i2"), ("gender", "i1"), ("race", "i1"))
+    }
+    for split, seeds in (("train", (1, 2)), ("test", (2, 3))):
+        madesets.split(sets / "utkface" / f"{split}.parquet", _faces(*seeds), labels)
+    assert not json.loads(_mien("check", "utkface", "--json", code=1).stdout)["sound"]
+    madesets.split(sets / "utkface" / "test.parquet", _faces(3, 3), labels)
+    assert json.loads(_mien("check", "utkface", "--json").stdout)["sound"]
+
+
 def test_a_missing_column_is_not_sound(sets: Path) -> None:
     madesets.split(sets / "utkface" / "train.parquet", _faces(1), {"age": np.array([20], np.int16)})
     found = json.loads(_mien("check", "utkface", "--json", code=1).stdout)

@@ -54,8 +54,16 @@ def test_overlap_is_known_whichever_split_was_trained_on() -> None:
     assert not registry.known("utkface").known_overlap("test", "train")
 
 
-def test_columns_are_found_by_name() -> None:
-    assert registry.known("fer2013").column("emotion").classes[3] == "happiness"
+def test_columns_are_found_by_name_and_say_their_classes() -> None:
+    for name, column, order in (
+        ("fer2013", "emotion", labels.FER2013_EXPRESSIONS),
+        ("utkface", "gender", labels.UTKFACE_GENDERS),
+        ("utkface", "race", labels.UTKFACE_RACES),
+        ("affectnet", "expression", labels.AFFECTNET_LABELS),
+        ("rafdb", "expression", labels.RAFDB_EXPRESSIONS),
+        ("rafdb", "age_group", labels.RAFDB_AGES),
+    ):
+        assert registry.known(name).column(column).classes == order
     assert registry.known("celeba").column("Young").about == "0 absent, 1 present"
     with pytest.raises(KeyError):
         registry.known("celeba").column("Old")
