@@ -14,7 +14,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import mien
 from mien.core.atomic import writing
 from mien.core.errors import MienError
 from mien.core.system import Arm, Evidence, System
@@ -215,7 +214,7 @@ def _evidence(
                 test=TEST,
                 paper_value=claim.paper_value,
                 code=code_of(lab),
-                version=mien.__version__,
+                version=importlib.metadata.version("mien"),
                 packages=tuple(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES),
                 machine=f"{platform.machine()}, {os.cpu_count()} cores, one thread a run",
                 seconds=round(sum(run.seconds for runs in arms.values() for run in runs), 1),

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mien.core.card import Card
 from mien.core.system import DataUsed
+from mien.data.order import Shuffled
 from mien.train.settings import Settings
 
 C = TypeVar("C", bound=Settings)
@@ -38,29 +39,28 @@ class TestPart:
 
 
 class InOrder(Sampler[int]):
-    """An order that depends on seed and round alone: the same after a stop, for any number of workers.
+    """The order of the round, which Lightning tells: the same after a stop, for any number of workers.
 
     Args:
         count: number of rows.
         seed: of the run.
-        rank: of this process among `ranks`; each takes every `ranks`-th row, all take equally many.
+        rank: of this process.
         ranks: number of processes.
     """
 
     def __init__(self, count: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
-        self.count, self.seed, self.rank, self.ranks = count, seed, rank, ranks
+        self.shuffled, self.rank, self.ranks = Shuffled(count, seed), rank, ranks
         self.round = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the round; Lightning calls it."""
+        """Take the number of the round."""
         self.round = epoch
 
     def __len__(self) -> int:
-        return self.count // self.ranks
+        return -(-self.shuffled.n // self.ranks)
 
     def __iter__(self) -> Iterator[int]:
-        order = np.random.default_rng((self.seed, self.round)).permutation(self.count)
-        return iter(order[self.rank :: self.ranks][: len(self)].tolist())
+        return iter(self.shuffled.share(self.round, self.rank, self.ranks).tolist())
 
 
 class Lab(lightning.LightningModule, Generic[C]):
