@@ -8,7 +8,7 @@ row. Detectors of others (YuNet, SCRFD, UltraFace) are in it for comparison wher
 unsure ones.
 
 What is measured, on what:
-- demo: the six demo photos, one face each, boxes labelled by hand below.
+- demo: the six demo photos, one face each, boxes labelled by hand.
 - group: pictures of 1280 x 960 made of real faces (CelebA, LFW) of 16 to 400 px height on backgrounds without
   faces; searched from 16 px up. Recall by the faces' height (forehead to chin).
 - false: faces that were found where there are none, per megapixel, in pictures of scikit-image without faces.
@@ -49,16 +49,8 @@ from mien.runtime.confirm import Confirmation
 from mien.runtime.detect import Found, Search, detect
 from mien.runtime.model import Model
 from mien.runtime.plan import ARITHMETIC, plan
+from photos import PLACES
 
-# Forehead to chin, ear to ear, px of each photo; read off the pictures.
-DEMO = {
-    "astronaut.png": (178, 52, 272, 178),
-    "biden.jpg": (392, 180, 746, 595),
-    "grace_hopper.jpg": (162, 160, 375, 333),
-    "obama.jpg": (352, 83, 631, 420),
-    "obama2.jpg": (208, 205, 454, 643),
-    "obama3.jpg": (625, 256, 926, 636),
-}
 EMPTY = (
     "brick",
     "cell",
@@ -219,7 +211,7 @@ def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
 def demo_pictures(data: Path) -> list[tuple[Pixels, Floats]]:
     return [
         (Picture.read(data / "demo_photos" / name).pixels, np.array([box], np.float32))
-        for name, box in DEMO.items()
+        for name, box in PLACES.items()
     ]
 
 

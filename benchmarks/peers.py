@@ -35,15 +35,6 @@ Find = Callable[[str], list[Box]]
 SIDES = (32, 48, 64, 96, 112)
 """Heights of the group picture's faces, px; eight of each."""
 PER_SIDE = 8
-# Of the sample photos, read off the pictures: forehead to chin, ear to ear, px.
-PLACES: dict[str, Box] = {
-    "astronaut.png": (178, 52, 272, 178),
-    "biden.jpg": (392, 180, 746, 595),
-    "grace_hopper.jpg": (162, 160, 375, 333),
-    "obama.jpg": (352, 83, 631, 420),
-    "obama2.jpg": (208, 205, 454, 643),
-    "obama3.jpg": (625, 256, 926, 636),
-}
 
 
 def serve(tool: str) -> None:
@@ -256,7 +247,7 @@ def compare(tools: dict[str, Tool], data: Path, rounds: int, folder: Path) -> di
     for name, picture in photos.samples(data / "demo_photos").items():
         path = folder / f"{name}.jpg"
         path.write_bytes(photos.jpeg(picture, 95))
-        places[path] = [PLACES[name]]
+        places[path] = [photos.PLACES[name]]
     group, where = group_picture(data)
     group_path = folder / "group.jpg"
     group_path.write_bytes(photos.jpeg(group, 95))

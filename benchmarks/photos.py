@@ -10,6 +10,15 @@ import numpy as np
 from PIL import Image
 
 DEMO = Path(__file__).parents[2] / "shared" / "data" / "demo_photos"
+PLACES = {
+    "astronaut.png": (178, 52, 272, 178),
+    "biden.jpg": (392, 180, 746, 595),
+    "grace_hopper.jpg": (162, 160, 375, 333),
+    "obama.jpg": (352, 83, 631, 420),
+    "obama2.jpg": (208, 205, 454, 643),
+    "obama3.jpg": (625, 256, 926, 636),
+}
+"""Where each sample photo's face is, read off it: x1 y1 x2 y2 px, forehead to chin, ear to ear."""
 
 
 def samples(folder: Path = DEMO) -> dict[str, Image.Image]:
