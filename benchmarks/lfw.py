@@ -30,7 +30,7 @@ from mien.core import errorrates
 from mien.core.crops import Crop
 from mien.core.faces import Faces
 from mien.core.fields import Floats
-from mien.runtime.describe import describe
+from mien.runtime.describe import Known, describe
 from mien.runtime.model import Model
 from mien.runtime.pipeline import Options, Pipeline
 from mien.runtime.stream import stream
@@ -41,37 +41,44 @@ CHOICES: tuple[tuple[str, float, Literal["black", "edge"]], ...] = (
     ("dlib", 0.2, "edge"),
     ("dlib", 0.2, "black"),
     ("dlib", 0.25, "edge"),
-    ("dlib", 0.25, "black"),
     ("dlib", 0.3, "edge"),
+    ("dlib5", 0.15, "edge"),
+    ("dlib5", 0.2, "edge"),
+    ("dlib5", 0.25, "edge"),
+    ("dlib5", 0.25, "black"),
+    ("dlib5", 0.3, "edge"),
     ("arcface", -0.1, "edge"),
     ("arcface", 0.0, "edge"),
 )
+POINTS = ("landmarks", "mesh")
 
 
-def landmarks_of(pictures: Iterable[npt.NDArray[np.uint8]], pipeline: Pipeline) -> list[Floats | None]:
-    """Return the five landmarks of the largest face of each picture; None where no face was found."""
-    found: list[Floats | None] = []
+def points_of(pictures: Iterable[npt.NDArray[np.uint8]], pipeline: Pipeline) -> list[Known | None]:
+    """Return landmarks and mesh of the largest face of each picture; None where no face was found."""
+    found: list[Known | None] = []
     for result in stream(pictures, pipeline=pipeline):
         if len(result.faces):
-            points = largest(result.faces).landmarks
-            assert points is not None
-            found.append(points)
+            face = largest(result.faces)
+            found.append({name: getattr(face, name)[0] for name in POINTS})
         else:
             found.append(None)
     return found
 
 
 def embed(
-    model: Model, crop: Crop, pictures: list[Any], points: list[Floats | None], *, mirror: bool
+    model: Model, crop: Crop, pictures: list[Any], points: list[Known | None], *, mirror: bool
 ) -> Floats:
     """Return (n, d) unit embeddings; a picture without a found face is cut where faces usually lie."""
-    usual = np.median(np.stack([p for p in points if p is not None]), axis=0)
+    usual = {
+        name: np.median(np.stack([known[name] for known in points if known]), axis=0, keepdims=True)
+        for name in POINTS
+    }
     chosen = replace(model, card=replace(model.card, crop=crop))
     rows = []
     for start in range(0, len(pictures), 64):
         part = [
-            (picture, {"landmarks": usual if found is None else found})
-            for picture, found in zip(pictures[start : start + 64], points[start : start + 64], strict=True)
+            (picture, {name: known[name][None] for name in POINTS} if known else usual)
+            for picture, known in zip(pictures[start : start + 64], points[start : start + 64], strict=True)
         ]
         rows += [values["embeddings"] for values in describe(chosen, part, mirror=mirror)]
     return np.concatenate(rows)
@@ -129,14 +136,14 @@ def main() -> None:
     given = parser.parse_args()
     began = time.time()
     chosen = (given.detector,) if given.detector else ()
-    pipeline = Pipeline(Options(want=("landmarks",), models=chosen, threads=1))
+    pipeline = Pipeline(Options(want=POINTS, models=chosen, threads=1))
     model = Model.load(given.recogniser, threads=2)
     assert model.card.crop is not None
 
     pictures, people = read(given.data / "identities" / "valid.parquet", "identity")
     more, more_people = read(given.data / "identities" / "train.parquet", "identity")
     pictures, people = (pictures + more)[: given.sample], (people + more_people)[: given.sample]
-    points = landmarks_of(pictures, pipeline)
+    points = points_of(pictures, pipeline)
     names = np.array(people)
     upper = np.triu_indices(len(names), 1)
     mated = (names[:, None] == names[None])[upper]
@@ -152,7 +159,7 @@ def main() -> None:
     best = min(table, key=lambda row: float(str(row["identities_fnmr_at_fmr_0.001"])))
 
     pictures, keys = read(given.data / "lfw_pairs" / "images.parquet", "name")
-    points = landmarks_of(pictures, pipeline)
+    points = points_of(pictures, pipeline)
     missed = sum(p is None for p in points)
     place = {name: index for index, name in enumerate(keys)}
     with (given.data / "lfw_pairs" / "pairs.csv").open() as file:
@@ -177,6 +184,7 @@ def main() -> None:
     result = {
         "detector": pipeline.makers["boxes"],
         "landmarks": pipeline.makers["landmarks"],
+        "mesh": pipeline.makers["mesh"],
         "recogniser": model.card.maker,
         "crop": asdict(model.card.crop),
         "lfw": official,

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from mien import index
+
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 
@@ -193,7 +195,7 @@ def lfw() -> str:
         rows.append([name, f"{_percent(row['accuracy'], 2)} ± {100 * row['standard_error']:.2f}", *at])
     header = ["6,000 pairs", "accuracy, ± its standard error", "FNMR at FMR 1 %", "FNMR at FMR 0.1 %"]
     used = (
-        f"*`python benchmarks/lfw.py`: {data['detector']}, landmarks of {data['landmarks']}, "
+        f"*`python benchmarks/lfw.py`: {data['detector']}, mesh of {data['mesh']}, "
         f"{data['recogniser']}; "
         f"{data['pictures_without_a_found_face']} pictures without a found face.*"
     )
@@ -217,6 +219,27 @@ def lfw_choices() -> str:
     return markdown(["crop", "other people: FNMR at FMR 0.1 %", "LFW accuracy"], rows)
 
 
+def thresholds() -> str:
+    """Return the operating points that the default recogniser's card carries, with both rates' intervals."""
+    data = result("thresholds")
+    rows = []
+    for part in data["measured"]:
+        for point in part["points"]:
+            rates = [
+                "{} ({}-{})".format(*(_percent(point[rate + end], 2) for end in ("", "_low", "_high")))
+                for rate in ("fmr", "fnmr")
+            ]
+            faces = "with the mirrored face" if part["mirrored"] else "one pass"
+            rows.append([faces, f"{point['threshold']:.4f}", *rates])
+    part = data["measured"][0]
+    people, strangers = part["people"], part["other_comparisons"]
+    used = (
+        f"*`python benchmarks/thresholds.py`: {part['makers']['embeddings']} on {part['pictures']:,} "
+        f"pictures of {people} people of CelebA, {strangers:,} comparisons of strangers; 95 % intervals over people.*"
+    )
+    return markdown(["embedding", "threshold", "FMR", "FNMR"], rows) + "\n\n" + used
+
+
 TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "speed": speed,
@@ -227,6 +250,8 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "detectors": detectors,
         "lfw": lfw,
         "lfw-choices": lfw_choices,
+        "thresholds": thresholds,
+        "systems": index.table,
     }
 )
 """The tables by the name in the page."""

@@ -118,3 +118,31 @@ def test_options_that_do_not_go_together_are_refused(change: dict[str, object], 
     data["crop"] = {"width": 80, "height": 80, **change}
     with pytest.raises(CardError, match=reason):
         Card.from_json(json.dumps(data))
+
+
+def test_a_template_of_the_mesh_takes_its_own_vertices_and_nothing_else() -> None:
+    template = crops.TEMPLATES["dlib"]
+    assert len(set(template.vertices)) == len(template.vertices) == len(template.points)
+    crop = Crop("template", 150, 150, template="dlib", margin=0.2)
+    assert crop.needs == ("mesh",)
+    mesh = np.random.default_rng(0).uniform(0, 500, (1, 468, 3)).astype(np.float32)
+    mesh[0, list(template.vertices), :2] = 300 * template.points + 40
+    matrix = crop.matrices({"mesh": mesh}, (640, 480))[0, 0]
+    corner, far = geometry.apply(matrix, np.array([[40.0, 40.0], [340.0, 340.0]]))
+    np.testing.assert_allclose(corner, 150 * 0.2 / 1.4, atol=1e-4)
+    np.testing.assert_allclose(far, 150 * 1.2 / 1.4, atol=1e-4)
+
+
+def test_dlibs_crop_from_the_mesh_is_near_the_one_from_five_points(astronaut: npt.NDArray[np.uint8]) -> None:
+    import mien
+
+    face = mien.analyze(astronaut, ["landmarks", "mesh"])
+    assert face.landmarks is not None
+    assert face.mesh is not None
+    size = (astronaut.shape[1], astronaut.shape[0])
+    known = {"landmarks": face.landmarks, "mesh": face.mesh}
+    places = []
+    for name in ("dlib", "dlib5"):
+        matrix = Crop("template", 150, 150, template=name, margin=0.2).matrices(known, size)[0, 0]
+        places.append(geometry.apply(matrix, face.landmarks[0].astype(np.float64)))
+    np.testing.assert_allclose(places[0], places[1], atol=6)

@@ -98,9 +98,9 @@ def test_a_recogniser_and_the_detector_are_lost(pipeline: Pipeline, demo_photos:
     assert recogniser is not None
     threshold = recogniser.card.threshold("embeddings")
     assert threshold is not None
-    assert faces.landmarks is not None
+    assert faces.mesh is not None
     assert faces.embeddings is not None
-    known = {"landmarks": faces.landmarks, "boxes": faces.boxes}
+    known = {"mesh": faces.mesh, "boxes": faces.boxes}
     covered = [blur(pixels, faces, Cover(style=style)) for style in STYLES]
     made = describe(recogniser, [(each, known) for each in covered])
     similarities = [float(each["embeddings"][0] @ faces.embeddings[0]) for each in made]

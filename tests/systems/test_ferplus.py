@@ -127,16 +127,6 @@ def test_drawn_labels_follow_the_votes() -> None:
     assert drawn == pytest.approx(50 * 0.3, abs=1.5)
 
 
-def test_jitter_keeps_range_and_changes_faces() -> None:
-    torch.manual_seed(0)
-    pixels = torch.rand(8, 1, 48, 48) * 255
-    moved = ferplus.jitter(pixels)
-    assert moved.shape == pixels.shape
-    assert float(moved.min()) >= 0
-    assert float(moved.max()) <= 255
-    assert not torch.allclose(moved, pixels)
-
-
 def test_votes_have_the_order_of_the_file() -> None:
     assert FERPLUS_VOTES.index("unknown") == UNKNOWN
     assert FERPLUS_VOTES[:8] == FERPLUS_EXPRESSIONS

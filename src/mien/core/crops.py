@@ -16,33 +16,89 @@ from mien.core.fields import Floats
 from mien.core.geometry import Matrix
 from mien.core.picture import Pixels
 
+
+@dataclass(frozen=True)
+class Template:
+    """Where points of a face come to lie in an aligned crop.
+
+    Attributes:
+        points: (k, 2), fractions of the crop's side at margin 0.
+        vertices: the points of the mesh that they are; empty for the five points in the order of
+            `FIVE_POINTS`.
+    """
+
+    points: npt.NDArray[np.float64]
+    vertices: tuple[int, ...] = ()
+
+
+# dlib's mean face (`get_face_chip_details` in its image_transforms/interpolation.h): iBUG points 27..67 but
+# for the lower lip (55..59, 65..67), which dlib leaves out of the alignment as it does brows and jaw because
+# expressions move them; and the points of the mesh that lie where iBUG's do.
+_DLIB_POINTS = (
+    # the nose's bridge and its base
+    (168, 0.490127, 0.203352),
+    (197, 0.490127, 0.307009),
+    (5, 0.490127, 0.409805),
+    (4, 0.490127, 0.515625),
+    (98, 0.366880, 0.587326),
+    (97, 0.426036, 0.609345),
+    (2, 0.490127, 0.628106),
+    (326, 0.554217, 0.609345),
+    (327, 0.613373, 0.587326),
+    # the eye to the left in the picture
+    (33, 0.121737, 0.216423),
+    (160, 0.187122, 0.178758),
+    (158, 0.265825, 0.179852),
+    (133, 0.334606, 0.231733),
+    (153, 0.260918, 0.245099),
+    (144, 0.182743, 0.244077),
+    # the eye to the right
+    (362, 0.645647, 0.231733),
+    (385, 0.714428, 0.179852),
+    (387, 0.793132, 0.178758),
+    (263, 0.858516, 0.216423),
+    (373, 0.797510, 0.244077),
+    (380, 0.719335, 0.245099),
+    # the upper lip: its outer edge from corner to corner, then its inner edge
+    (61, 0.254149, 0.780233),
+    (39, 0.340985, 0.745405),
+    (37, 0.428858, 0.727388),
+    (0, 0.490127, 0.742578),
+    (267, 0.551395, 0.727388),
+    (269, 0.639268, 0.745405),
+    (291, 0.726104, 0.780233),
+    (78, 0.290379, 0.784792),
+    (82, 0.428096, 0.778746),
+    (13, 0.490127, 0.785343),
+    (312, 0.552157, 0.778746),
+    (308, 0.689874, 0.784792),
+)
+_DLIB = np.array([[x, y] for _, x, y in _DLIB_POINTS])
+
 TEMPLATES = MappingProxyType(
     {
-        # insightface's five points for 112 x 112 crops (its `face_align.py`), as fractions of the side.
-        "arcface": np.array(
-            [
-                [38.2946, 51.6963],
-                [73.5318, 51.5014],
-                [56.0252, 71.7366],
-                [41.5493, 92.3655],
-                [70.7299, 92.2041],
-            ]
-        )
-        / 112.0,
-        # dlib's mean face (`get_face_chip_details`), which its padding then shrinks: eyes are the means of
-        # its eye contours, the nose is its point 30 (the tip), the mouth corners its points 48 and 54.
-        "dlib": np.array(
-            [
-                [0.227271, 0.212129],
-                [0.752856, 0.212129],
-                [0.490127, 0.515625],
-                [0.254149, 0.780233],
-                [0.726104, 0.780233],
-            ]
+        # insightface's five points for 112 x 112 crops (its `face_align.py`).
+        "arcface": Template(
+            np.array(
+                [
+                    [38.2946, 51.6963],
+                    [73.5318, 51.5014],
+                    [56.0252, 71.7366],
+                    [41.5493, 92.3655],
+                    [70.7299, 92.2041],
+                ]
+            )
+            / 112.0
         ),
+        # The same mean face from the five points alone, for detectors without a mesh: the middles of its
+        # eyes, the tip of its nose, the corners of its mouth.
+        "dlib5": Template(
+            np.stack([_DLIB[9:15].mean(axis=0), _DLIB[15:21].mean(axis=0), _DLIB[3], _DLIB[21], _DLIB[27]])
+        ),
+        "dlib": Template(_DLIB, tuple(vertex for vertex, _, _ in _DLIB_POINTS)),
     }
 )
-"""Five-point templates in the order of `FIVE_POINTS`, as fractions of the crop's side at margin 0."""
+"""The templates that a crop of kind "template" can name."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +121,14 @@ class Crop:
     """How a model wants a face cut out.
 
     Attributes:
-        kind: "template" aligns the five landmarks to a template by a similarity transform; "box" takes a
-            square around the box; "regions" takes squares around pairs of mesh points.
+        kind: "template" aligns the five landmarks, or points of the mesh, to a template by a
+            similarity transform; "box" takes a square around the box; "regions" takes squares around
+            pairs of mesh points.
         width: of the crop, px.
         height: of the crop, px.
         template: its name in `TEMPLATES` (kind "template").
         margin: the template shrinks to (p + margin) / (1 + 2 margin): dlib's padding (kind "template").
-        points: the field that holds the five points, for the template or for the upright turn.
+        points: the field that holds the five points, for a template of five or for the upright turn.
         scale: the square's side over the longer side of the box, or over the region's length.
         shift: the square's centre moves by this many box sides, x and y.
         upright: turn the square so that the eyes lie level (kind "box").
@@ -104,7 +161,7 @@ class Crop:
     def needs(self) -> tuple[str, ...]:
         """The fields that this cut is made from."""
         if self.kind == "template":
-            return (self.points,)
+            return ("mesh",) if TEMPLATES[self.template].vertices else (self.points,)
         if self.kind == "regions":
             return ("mesh",)
         return ("boxes", self.points) if self.upright else ("boxes",)
@@ -120,9 +177,10 @@ class Crop:
             (n, r, 2, 3), r being the number of regions, 1 for the other kinds.
         """
         if self.kind == "template":
-            target = (TEMPLATES[self.template] + self.margin) / (1 + 2 * self.margin)
-            target = target * (self.width, self.height)
-            found = [[geometry.similarity(points, target)] for points in known[self.points]]
+            template = TEMPLATES[self.template]
+            target = (template.points + self.margin) / (1 + 2 * self.margin) * (self.width, self.height)
+            faces = known["mesh"][:, list(template.vertices), :2] if template.vertices else known[self.points]
+            found = [[geometry.similarity(points, target)] for points in faces]
         elif self.kind == "regions":
             found = [[self._region(mesh, region) for region in self.regions] for mesh in known["mesh"]]
         else:

@@ -46,7 +46,7 @@ def assess(
 
 
 def _one(pixels: Pixels, box: Floats, landmarks: Floats, pose: Floats, second: Floats | None) -> list[float]:
-    target = crops.TEMPLATES["arcface"] * _SIDE
+    target = crops.TEMPLATES["arcface"].points * _SIDE
     matrix = geometry.similarity(landmarks, target)
     crop = crops.cut(pixels, matrix, _SIDE, _SIDE, "edge")
     # ITU-R BT.601 luma

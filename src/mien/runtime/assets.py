@@ -315,7 +315,7 @@ def bundle(target: Path, names: Sequence[str] = ()) -> list[str]:
     chosen = list(names) or [entry.card.name for entry in installed()]
     for name in chosen:
         verify(name)
-    with writing(target) as file, tarfile.open(fileobj=file, mode="w") as archive:
+    with writing(target) as file, tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
         for name in chosen:
             for path in (folder() / f"{name}.json", _file(name)):
                 archive.add(path, arcname=path.name)

@@ -14,7 +14,6 @@ All four are measured alike: accuracy on the test faces that have a majority.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -23,15 +22,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset, TensorDataset
 
 from mien.core.labels import FERPLUS_EXPRESSIONS, FERPLUS_VOTES
 from mien.core.system import Claim, System
-from mien.data.overlap import disjoint, reported
-from mien.data.reader import Images, load
+from mien.data.augment import Jitter
+from mien.data.reader import Images
 from mien.evaluate.reproduce import Reproduction
-from mien.train.lab import Lab, TestPart
-from mien.train.settings import Settings
+from mien.train.pictures import PictureLab, PictureSettings
 
 SYSTEM = System(
     id="ferplus",
@@ -63,14 +60,13 @@ _UNKNOWN = FERPLUS_VOTES.index("unknown")
 
 
 @dataclass(frozen=True)
-class Config(Settings):
+class Config(PictureSettings):
     """Settings of FER+.
 
     Attributes:
         scheme: what is learned from the votes.
         width: channels of the first block, the later ones have 2, 4 and 4 times as many; the paper's is 64.
         hidden: units of the two fully connected layers; the paper's are 1024.
-        size: side of the input, px; the paper's is 64, the faces' own is 48.
         norm: batch normalisation behind each convolution, which the paper's network has not: few
             rounds need it.
         dropout: scale of the paper's dropout rates (a quarter behind each block, a half behind each layer).
@@ -79,7 +75,7 @@ class Config(Settings):
     scheme: Scheme = "distribution"
     width: int = 64
     hidden: int = 1024
-    size: int = 64
+    size: int = 64  # the faces' own is 48
     norm: bool = False
     dropout: float = 1.0
 
@@ -256,70 +252,40 @@ class VGG13(nn.Module):
         return logits
 
 
-def jitter(pixels: Tensor) -> Tensor:
-    """Mirror half of (n, 1, H, W) faces, move, turn and scale all of them a little (Section 5)."""
-    count = len(pixels)
-    angle = (torch.rand(count) - 0.5) * 0.5
-    zoom = 1 + (torch.rand(count) - 0.5) * 0.2
-    flip = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
-    move = (torch.rand(count, 2) - 0.5) * 0.2
-    rows = [
-        torch.stack([flip * zoom * angle.cos(), -zoom * angle.sin(), move[:, 0]], dim=1),
-        torch.stack([flip * zoom * angle.sin(), zoom * angle.cos(), move[:, 1]], dim=1),
-    ]
-    grid = functional.affine_grid(torch.stack(rows, dim=1), list(pixels.shape), align_corners=False)
-    return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+# Section 5: moved, turned and scaled a little, half of them mirrored.
+JITTER = Jitter(turn=14.3, zoom=0.1, move=0.05, mirror=True)
 
 
-@cache
-def _images(split: str, size: int) -> Images:
-    return load("fer2013", split, size=size, grey=True)
-
-
-class FerPlus(Lab[Config]):
+class FerPlus(PictureLab[Config]):
     """VGG-13 on the votes of FER+, by one of the four schemes."""
+
+    dataset = "fer2013"
+    columns = ()
+    grey = True
 
     def __init__(self, config: Config, seed: int = 0) -> None:
         super().__init__(config, seed)
         self.net = VGG13(config)
 
-    def train_rows(self) -> Dataset[Any]:
-        """Return faces and their shares of votes, those that the scheme learns from."""
-        train, test = _images("train", self.config.size), _images("test", self.config.size)
-        disjoint(train, test, known=True)
-        use, shares = learned(_votes(train), self.config.scheme)
-        rows = np.flatnonzero(use)
-        if self.config.rows:
-            rows = np.random.default_rng(self.seed).permutation(rows)[: self.config.rows]
-        return TensorDataset(_pixels(train, rows), torch.as_tensor(shares[rows]))
+    def images(self, split: str) -> Images:
+        """Return the rows that the scheme learns from (train), or those that have a majority."""
+        images = super().images(split)
+        if split == "train":
+            return images.take(learned(_votes(images), self.config.scheme)[0])
+        return images.take(majority(_votes(images)) < _CLASSES)
 
-    def valid_rows(self) -> Dataset[Any]:
-        """Return PublicTest's faces with a majority that training has not seen."""
-        valid = _images("valid", self.config.size)
-        return _judged(reported(valid, _images("train", self.config.size))[-1])
-
-    def test_parts(self) -> tuple[TestPart, ...]:
-        """Return PrivateTest's faces with a majority: all, and those that are in no train or valid rows."""
-        seen = [_images(split, self.config.size) for split in ("train", "valid")]
-        parts = reported(_images("test", self.config.size), *seen)
-        return tuple(TestPart(_judged(part), _with_majority(part).used) for part in parts)
+    def labels(self, images: Images) -> tuple[npt.NDArray[Any], ...]:
+        """Return (n, 8) shares of the votes to learn from, or the (n,) majority to be judged by."""
+        votes = _votes(images)
+        learn = images.split == "train"
+        return (learned(votes, self.config.scheme)[1] if learn else majority(votes),)
 
     def training_step(self, batch: Any, index: int) -> Tensor:
         """Return the scheme's loss on jittered faces."""
         pixels, shares = batch
-        value = loss(self.net(jitter(pixels.float())), shares, self.config.scheme)
+        value = loss(self.net(JITTER(pixels)), shares, self.config.scheme)
         self.log("loss", value)
         return value
-
-    def predict(self, batch: Any) -> Tensor:
-        """Return (n, 8) probabilities."""
-        probabilities: Tensor = self.net(batch[0].float()).softmax(dim=1)
-        return probabilities
-
-    def targets(self, batch: Any) -> Tensor:
-        """Return the (n,) majority."""
-        labels: Tensor = batch[1]
-        return labels
 
 
 LAB = FerPlus
@@ -327,17 +293,3 @@ LAB = FerPlus
 
 def _votes(images: Images) -> npt.NDArray[Any]:
     return np.stack([images.columns[name] for name in FERPLUS_VOTES], axis=1)
-
-
-def _pixels(images: Images, rows: npt.NDArray[np.int64]) -> Tensor:
-    return torch.as_tensor(np.ascontiguousarray(np.asarray(images.pixels)[rows].transpose(0, 3, 1, 2)))
-
-
-def _with_majority(images: Images) -> Images:
-    return images.take(majority(_votes(images)) < _CLASSES, images.split)
-
-
-def _judged(images: Images) -> Dataset[Any]:
-    chosen = _with_majority(images)
-    labels = majority(_votes(chosen))
-    return TensorDataset(_pixels(chosen, np.arange(len(chosen))), torch.as_tensor(labels))

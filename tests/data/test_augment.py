@@ -1,0 +1,91 @@
+"""Augmentation moves pictures by what it was told, and no further."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mien.data.augment import Jitter
+
+
+def pictures(count: int = 16, size: int = 48) -> Tensor:
+    """Return (count, 1, size, size) smooth random pictures, 0..255."""
+    generator = torch.Generator().manual_seed(1)
+    small = torch.rand(count, 1, 6, 6, generator=generator) * 255
+    return torch.nn.functional.interpolate(small, size=size, mode="bicubic", align_corners=False).clamp(
+        0, 255
+    )
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    pixels = pictures()
+    torch.testing.assert_close(Jitter()(pixels), pixels, atol=1e-3, rtol=0)
+
+
+def test_half_of_the_pictures_are_mirrored_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    pixels = pictures(200)
+    made = Jitter(mirror=True)(pixels)
+    same = torch.tensor([torch.allclose(a, b, atol=1e-2) for a, b in zip(made, pixels, strict=True)])
+    flipped = torch.tensor(
+        [torch.allclose(a, b.flip(-1), atol=1e-2) for a, b in zip(made, pixels, strict=True)]
+    )
+    assert bool((same ^ flipped).all())
+    assert 70 < int(flipped.sum()) < 130
+
+
+@pytest.mark.parametrize("degrees", [20.0])
+def test_a_turn_is_pillows_turn(degrees: float) -> None:
+    torch.manual_seed(3)
+    pixels = pictures(1)
+    angle = float((2 * torch.rand(1) - 1) * degrees)
+    torch.manual_seed(3)
+    made = Jitter(turn=degrees)(pixels)[0, 0].numpy()
+    image = Image.fromarray(pixels[0, 0].numpy())
+    turned = np.asarray(image.rotate(angle, Image.Resampling.BILINEAR))
+    middle = slice(12, 36)
+    assert np.abs(made[middle, middle] - turned[middle, middle]).max() < 2
+    assert np.abs(made[middle, middle] - pixels[0, 0, middle, middle].numpy()).max() > 5
+
+
+def test_a_move_stays_within_its_part_of_the_side() -> None:
+    torch.manual_seed(0)
+    pixels = torch.zeros(64, 1, 40, 40)
+    pixels[:, :, 19:21, 19:21] = 255.0
+    made = Jitter(move=0.1)(pixels)
+    weights = made.sum(dim=(1, 2, 3))
+    across = (made.sum(dim=2).squeeze(1) * (torch.arange(40) + 0.5)).sum(dim=1) / weights - 20
+    assert 3 < float(across.abs().max()) <= 4.01
+
+
+def test_light_keeps_the_range_and_shifts_the_mean_by_at_most_its_part() -> None:
+    torch.manual_seed(0)
+    pixels = 0.4 * pictures(64) + 60
+    made = Jitter(contrast=0.3, brightness=0.1)(pixels)
+    assert float(made.min()) >= 0
+    assert float(made.max()) <= 255
+    change = (made.mean(dim=(1, 2, 3)) - pixels.mean(dim=(1, 2, 3))).abs()
+    assert 15 < float(change.max()) <= 25.6
+
+
+def test_erasing_hides_a_square_of_at_most_its_side() -> None:
+    torch.manual_seed(0)
+    made = Jitter(erase=0.5)(torch.zeros(256, 3, 40, 40))
+    hidden = (made[:, 0] == 127.5).sum(dim=(1, 2))
+    assert int(hidden.max()) <= 20 * 20
+    assert int(hidden.max()) > 15 * 15
+    assert bool(((made == 0) | (made == 127.5)).all())
+    assert torch.equal(made[:, 0], made[:, 2])
+
+
+def test_each_picture_is_changed_in_its_own_way_and_the_same_again_from_the_same_state() -> None:
+    jitter = Jitter(turn=10, zoom=0.1, move=0.1, mirror=True, contrast=0.2, brightness=0.1, erase=0.4)
+    pixels = pictures(1).repeat(4, 1, 1, 1)
+    torch.manual_seed(5)
+    first = jitter(pixels)
+    torch.manual_seed(5)
+    assert torch.equal(first, jitter(pixels))
+    assert not torch.allclose(first[0], first[1])
