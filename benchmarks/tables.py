@@ -235,7 +235,8 @@ def thresholds() -> str:
     people, strangers = part["people"], part["other_comparisons"]
     used = (
         f"*`python benchmarks/thresholds.py`: {part['makers']['embeddings']} on {part['pictures']:,} "
-        f"pictures of {people} people of CelebA, {strangers:,} comparisons of strangers; 95 % intervals over people.*"
+        f"pictures of {people} people of CelebA, {strangers:,} comparisons of strangers; "
+        "95 % intervals over people.*"
     )
     return markdown(["embedding", "threshold", "FMR", "FNMR"], rows) + "\n\n" + used
 
