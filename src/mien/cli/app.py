@@ -12,6 +12,7 @@ from mien.cli.analyze import analyze
 from mien.cli.blur import blur
 from mien.cli.calibrate import calibrate
 from mien.cli.doctor import doctor
+from mien.cli.explain import explain
 from mien.cli.lab import export, reproduce, train
 from mien.cli.tag import tag
 from mien.cli.verify import verify
@@ -37,6 +38,7 @@ app.add_typer(data.app, name="data")
 app.command("train")(train)
 app.command("reproduce")(reproduce)
 app.command("export")(export)
+app.command("explain")(explain)
 
 
 def _version(wanted: bool) -> None:

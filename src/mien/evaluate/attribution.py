@@ -1,0 +1,167 @@
+"""Shows where a network looks: Grad-CAM for every class and the activations of its blocks, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from captum.attr import LayerAttribution, LayerGradCam
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+Floats = npt.NDArray[np.float32]
+
+# Side of a face on the sheet, px, and of the line of text below it.
+_SIDE, _LINE = 144, 22
+# From no influence to the most: clear blue, yellow, red.
+_RAMP = np.array([[40, 60, 200], [60, 200, 190], [250, 220, 60], [220, 40, 30]], np.float32)
+_STRENGTH = 0.55
+
+
+@runtime_checkable
+class Explainable(Protocol):
+    """What a system gives whose decisions can be shown.
+
+    Attributes:
+        classes: names of the network's outputs.
+        net: (n, c) logits of (n, 1, H, W) grey faces of 0..255.
+    """
+
+    classes: tuple[str, ...]
+    net: nn.Module
+
+    @property
+    def explained(self) -> nn.Module:
+        """The layer that Grad-CAM looks at."""
+
+    def activations(self, pixels: Tensor) -> list[Tensor]:
+        """Return (n, channels, h, w) of each block."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a network makes of n faces.
+
+    Attributes:
+        classes: c names.
+        pixels: (n, H, W) the grey faces as it saw them, 0..255.
+        probabilities: (n, c).
+        heat: (n, c, H, W) Grad-CAM, the largest of each map 1; all 0 where nothing speaks for the class.
+        blocks: (n, H, W) for each block, its channels' mean, from 0 to 1 over each face.
+    """
+
+    classes: tuple[str, ...]
+    pixels: Floats
+    probabilities: Floats
+    heat: Floats
+    blocks: tuple[Floats, ...]
+
+
+def grad_cam(net: nn.Module, layer: nn.Module, pixels: Tensor, count: int) -> Tensor:
+    """Return Grad-CAM (Selvaraju et al. 2017, Eq. 1 and 2) for each class, by captum.
+
+    Args:
+        net: gives (n, count) logits; in evaluation mode.
+        layer: of `net`, gives maps.
+        pixels: (n, C, H, W).
+        count: number of classes.
+
+    Returns:
+        (n, count, H, W), 0 and more, enlarged from the layer's places.
+    """
+    method = LayerGradCam(net, layer)
+    size = tuple(pixels.shape[-2:])
+    maps = [
+        LayerAttribution.interpolate(
+            method.attribute(pixels, target=target, relu_attributions=True), size, "bilinear"
+        )
+        for target in range(count)
+    ]
+    return torch.cat(maps, dim=1).detach()
+
+
+def explain(lab: Explainable, pixels: Floats) -> Explanation:
+    """Return what a trained system makes of (n, 1, H, W) grey faces of 0..255, n at least 1."""
+    lab.net.eval()
+    faces = torch.as_tensor(pixels)
+    with torch.no_grad():
+        probabilities = lab.net(faces).softmax(dim=1)
+        made = [block.mean(dim=1, keepdim=True) for block in lab.activations(faces)]
+    size = tuple(faces.shape[-2:])
+    blocks = [LayerAttribution.interpolate(block, size, "bilinear")[:, 0] for block in made]
+    heat = grad_cam(lab.net, lab.explained, faces, len(lab.classes))
+    return Explanation(
+        lab.classes,
+        pixels[:, 0],
+        probabilities.numpy(),
+        _scaled(heat.numpy(), 0.0),
+        tuple(_scaled(block.numpy()) for block in blocks),
+    )
+
+
+def sheet(explanation: Explanation, names: Sequence[str]) -> Image.Image:
+    """Return a picture: for each face, a row of Grad-CAM over the face a class, and a row of the blocks.
+
+    Args:
+        explanation: of n faces.
+        names: n captions of the faces as they are.
+    """
+    classes, blocks = explanation.classes, explanation.blocks
+    across = 1 + max(len(classes), len(blocks))
+    high = 2 * (_SIDE + _LINE)
+    image = Image.new("RGB", (across * _SIDE, high * len(names)), "white")
+    for row, name in enumerate(names):
+        face = explanation.pixels[row]
+        best = int(explanation.probabilities[row].argmax())
+        _place(image, 0, row * high, _grey(face), name, bold=False)
+        for column, label in enumerate(classes):
+            text = f"{label} {explanation.probabilities[row, column]:.2f}"
+            shown = _overlay(face, explanation.heat[row, column])
+            _place(image, (column + 1) * _SIDE, row * high, shown, text, bold=column == best)
+        for column, block in enumerate(blocks):
+            text = f"block {column + 1}"
+            _place(image, (column + 1) * _SIDE, row * high + high // 2, _grey(block[row] * 255), text)
+    return image
+
+
+def _scaled(maps: npt.NDArray[Any], low: float | None = None) -> Floats:
+    """Return maps with their largest at 1, and `low`, or their smallest, at 0."""
+    least = maps.min(axis=(-2, -1), keepdims=True) if low is None else low
+    most = (maps - least).max(axis=(-2, -1), keepdims=True)
+    return np.asarray((maps - least) / np.where(most > 0, most, 1), np.float32)
+
+
+def _grey(values: Floats) -> Image.Image:
+    return _large(Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB"))
+
+
+def _overlay(face: Floats, heat: Floats) -> Image.Image:
+    places = heat * (len(_RAMP) - 1)
+    colours = np.stack(
+        [np.interp(places, np.arange(len(_RAMP)), _RAMP[:, channel]) for channel in range(3)], axis=-1
+    )
+    mixed = (1 - _STRENGTH) * face[..., None] + _STRENGTH * colours
+    if not heat.any():
+        mixed = np.repeat(face[..., None], 3, axis=-1)
+    return _large(Image.fromarray(mixed.clip(0, 255).astype(np.uint8)))
+
+
+def _large(image: Image.Image) -> Image.Image:
+    return image.resize((_SIDE - 4, _SIDE - 4), Image.Resampling.BICUBIC)
+
+
+def _place(
+    image: Image.Image, left: int, top: int, part: Image.Image, text: str, *, bold: bool = False
+) -> None:
+    image.paste(part, (left + 2, top + 2))
+    ImageDraw.Draw(image).text(
+        (left + _SIDE / 2, top + _SIDE + _LINE / 2 - 2),
+        text,
+        (190, 20, 20) if bold else (40, 40, 40),
+        ImageFont.load_default(13),
+        anchor="mm",
+    )

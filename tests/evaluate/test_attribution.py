@@ -1,0 +1,57 @@
+"""Grad-CAM against its equations written out, and the sheet that shows it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from mien.evaluate import attribution
+from mien.systems.expression.gimefive import EMOTIONS, RECIPES, GiMeFive
+
+
+def lab() -> GiMeFive:
+    torch.manual_seed(0)
+    made = GiMeFive(RECIPES["cpu"])
+    made.net.eval()
+    return made
+
+
+def test_grad_cam_is_the_equations_by_hand() -> None:
+    made = lab()
+    pixels = torch.rand(2, 1, 64, 64) * 255
+    kept: list[torch.Tensor] = []
+    handle = made.explained.register_forward_hook(lambda layer, given, maps: kept.append(maps))
+    logits = made.net(pixels)
+    handle.remove()
+    found = attribution.grad_cam(made.net, made.explained, pixels, len(EMOTIONS))
+    for target in range(len(EMOTIONS)):
+        (slope,) = torch.autograd.grad(logits[:, target].sum(), kept[0], retain_graph=True)
+        weight = slope.mean(dim=(2, 3), keepdim=True)  # Eq. 1
+        expected = (weight * kept[0]).sum(dim=1, keepdim=True).relu()  # Eq. 2
+        expected = functional.interpolate(expected, (64, 64), mode="bilinear")
+        torch.testing.assert_close(found[:, target], expected[:, 0])
+    assert float(found.max()) > 0
+
+
+def test_an_explanation_has_the_networks_probabilities_and_maps_from_0_to_1() -> None:
+    made = lab()
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 1, 48, 48)).astype(np.float32)
+    told = attribution.explain(made, pixels)
+    expected = made.net(torch.as_tensor(pixels)).softmax(dim=1).detach().numpy()
+    np.testing.assert_allclose(told.probabilities, expected, rtol=1e-5)
+    assert told.heat.shape == (3, 6, 48, 48)
+    assert set(np.unique(told.heat.max(axis=(2, 3)))) <= {np.float32(0), np.float32(1)}
+    assert len(told.blocks) == 5
+    assert all(block.min() == 0 and block.max() == 1 for block in told.blocks)
+
+
+def test_the_sheet_is_red_where_the_heat_is() -> None:
+    heat = np.zeros((1, 1, 48, 48), np.float32)
+    heat[0, 0, :24] = 1
+    grey = np.full((1, 48, 48), 128, np.float32)
+    told = attribution.Explanation(("joy",), grey, np.ones((1, 1), np.float32), heat, (grey / 255,))
+    image = np.asarray(attribution.sheet(told, ["face 0"])).astype(int)
+    face = image[:144, 144:288]
+    assert face[40, 70, 0] > face[40, 70, 2] + 60
+    assert face[110, 70, 2] > face[110, 70, 0] + 60
