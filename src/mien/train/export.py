@@ -61,6 +61,7 @@ def export(lab: Lab[Any], path: Path) -> float:
         ExportError: a difference above `TOLERANCE`.
     """
     card = lab.card()
+    lab.calibrate()
     network = _Ordered(lab.exported().eval().cpu(), card.fields).eval()
     model = _to_onnx(network, card)
     data = model.SerializeToString()

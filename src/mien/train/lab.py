@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from importlib import resources
+from typing import Any, ClassVar, Generic, TypeVar
 
 import lightning
 import numpy as np
@@ -67,13 +68,17 @@ class Lab(lightning.LightningModule, Generic[C]):
     """What a system inherits.
 
     A system gives `train_rows`, `valid_rows`, `test_parts`, its network as attributes, `training_step` and
-    `predict`; `score` where accuracy is not what it is validated by; `exported` and `card` where it ships a
-    model. It inherits resuming, checkpoints, precision, several processes, logging, seeds and export.
+    `predict`; `score` where accuracy is not what it is validated by; `ships`, `exported` and perhaps
+    `calibrate` where it ships a model. It inherits resuming, checkpoints, precision, several processes,
+    logging, seeds and export.
 
     Attributes:
         config: the settings.
         seed: of the run; everything random follows from it and the number of the round.
+        ships: the name of the model that it ships; empty where it ships none.
     """
+
+    ships: ClassVar[str] = ""
 
     def __init__(self, config: C, seed: int = 0) -> None:
         super().__init__()
@@ -107,13 +112,22 @@ class Lab(lightning.LightningModule, Generic[C]):
         """
         return float(np.mean(predictions.argmax(axis=1) == targets))
 
+    def calibrate(self) -> None:
+        """Fit on the validation rows what `exported` adds to the network; export calls it.
+
+        Unless overridden: nothing.
+        """
+
     def exported(self) -> nn.Module:
         """Return the network as it ships: (n, 1 or 3, H, W) of 0..255 in, fields of `Faces` by name out."""
         raise NotImplementedError(f"{type(self).__name__} ships no model")
 
     def card(self) -> Card:
-        """Return the card of what `exported` gives."""
-        raise NotImplementedError(f"{type(self).__name__} ships no model")
+        """Return the card of what `exported` gives: the one that stands in `models/cards` under `ships`."""
+        if not self.ships:
+            raise NotImplementedError(f"{type(self).__name__} ships no model")
+        file = resources.files("mien").joinpath("models", "cards", f"{self.ships}.json")
+        return Card.from_json(file.read_text("utf-8"), f"{self.ships}.json")
 
     # ---- what Lightning asks for
 
