@@ -189,10 +189,11 @@ def test_extras_exist(name: str) -> None:
         assert set(extras.split(",")) <= set(known)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", _names(PAGES))
 def test_links_lead_somewhere(name: str) -> None:
-    for target in re.findall(r"\]\(([^)#]+)", (ROOT / name).read_text("utf-8")):
-        assert "://" in target or (ROOT / target).exists(), target
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
 
 
 def test_readme_names_the_package_of_every_default_model() -> None:
