@@ -104,9 +104,16 @@ def _place(source: Source) -> tuple[str | Path, str]:
     return (source, "") if isinstance(source, Path) else (source.file, str(source))
 
 
-def _rows(journal: Journal, pictures: list[Source]) -> Iterator[Row]:
-    for source in pictures:
-        yield from journal.entry(*_place(source)) or ()
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of pictures, read from the journal anew each time: no folder is too large for memory."""
+
+    journal: Journal
+    pictures: list[Source]
+
+    def __iter__(self) -> Iterator[Row]:
+        for source in self.pictures:
+            yield from self.journal.entry(*_place(source)) or ()
 
 
 def _check(output: Path, form: str) -> None:
@@ -199,11 +206,11 @@ def _to_output(
                 "the same command goes on from there",
                 130,
             )
-        write_rows(form, table, _rows(journal, pictures))
+        write_rows(form, table, _Rows(journal, pictures))
         if folder:
             _report(folder, pictures, journal, pipeline, len(todo), time.monotonic() - start)
         count = _Count()
-        for row in _rows(journal, pictures):
+        for row in _Rows(journal, pictures):
             count.add(row)
             if form and row["error"]:
                 # Other programs' files have no place for it.
@@ -308,4 +315,4 @@ def _report(
         new=new,
         models=[model.card for model in pipeline.models()],
     )
-    write_page(folder, [_name(source) for source in pictures], _rows(journal, pictures), run)
+    write_page(folder, [_name(source) for source in pictures], _Rows(journal, pictures), run)
