@@ -50,7 +50,7 @@ def test_the_sheet_is_red_where_the_heat_is() -> None:
     heat = np.zeros((1, 1, 48, 48), np.float32)
     heat[0, 0, :24] = 1
     grey = np.full((1, 48, 48), 128, np.float32)
-    told = attribution.Explanation(("joy",), grey, np.ones((1, 1), np.float32), heat, (grey / 255,))
+    told = attribution.Explanation(("joy",), grey, np.ones((1, 1), np.float32), heat, (heat[:, 0],))
     image = np.asarray(attribution.sheet(told, ["face 0"])).astype(int)
     face = image[:144, 144:288]
     assert face[40, 70, 0] > face[40, 70, 2] + 60

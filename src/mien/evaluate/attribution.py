@@ -24,15 +24,15 @@ _STRENGTH = 0.55
 
 @runtime_checkable
 class Explainable(Protocol):
-    """What a system gives whose decisions can be shown.
+    """What a system gives whose decisions can be shown."""
 
-    Attributes:
-        classes: names of the network's outputs.
-        net: (n, c) logits of (n, 1, H, W) grey faces of 0..255.
-    """
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the network's outputs."""
 
-    classes: tuple[str, ...]
-    net: nn.Module
+    @property
+    def net(self) -> nn.Module:
+        """The network: (n, c) logits of (n, 1, H, W) grey faces of 0..255."""
 
     @property
     def explained(self) -> nn.Module:
