@@ -51,6 +51,18 @@ def test_forward_is_the_authors_pass_written_out() -> None:
     torch.testing.assert_close(net(grey), x, atol=1e-4, rtol=1e-4)
 
 
+def test_every_place_of_the_last_maps_counts_at_48_px() -> None:
+    torch.manual_seed(0)
+    net = Network(RECIPES["cpu"]).eval()
+    pixels = torch.rand(64, 1, 48, 48) * 255
+    kept: list[torch.Tensor] = []
+    net.convolutions[-1].register_forward_hook(lambda layer, given, made: kept.append(made))
+    logits = net(pixels)
+    (slope,) = torch.autograd.grad(logits.sum(), kept)
+    assert (slope.abs().sum(dim=(0, 1)) > 0).all()
+    assert slope.shape[-2:] == (3, 3)
+
+
 def test_dropout_follows_every_block_but_the_last_and_only_in_training() -> None:
     torch.manual_seed(0)
     net = Network(RECIPES["cpu"])
