@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sized
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sized
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mien.core.card import Card
+from mien.core.fields import FIELDS
 from mien.core.system import DataUsed
 from mien.data.order import Shuffled
 from mien.train.settings import Settings
@@ -33,10 +34,12 @@ class TestPart:
     Attributes:
         rows: the data set.
         used: what they are, as evidence names them.
+        groups: what figures are told apart by, such as "race": (n,) names of each row's group.
     """
 
     rows: Dataset[Any]
     used: DataUsed
+    groups: Mapping[str, Numbers] = field(default_factory=dict)
 
 
 class InOrder(Sampler[int]):
@@ -69,7 +72,7 @@ class Lab(lightning.LightningModule, Generic[C]):
 
     A system gives `train_rows`, `valid_rows`, `test_parts`, its network as attributes, `training_step` and
     `predict`; `score` where accuracy is not what it is validated by; `ships`, `exported` and perhaps
-    `calibrate` where it ships a model. It inherits resuming, checkpoints, precision, several processes,
+    `calibrate` and `truth` where it ships a model. It inherits resuming, checkpoints, precision, several processes,
     logging, seeds and export.
 
     Attributes:
@@ -104,6 +107,26 @@ class Lab(lightning.LightningModule, Generic[C]):
     @abstractmethod
     def targets(self, batch: Any) -> Tensor:
         """Return the (n, ...) truth that goes with `predict`."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes that `predict` tells apart, in its order; empty where it predicts values.
+
+        Unless overridden: those of the first field of the model that it ships.
+        """
+        if not self.ships:
+            return ()
+        made = self.card().makes[0]
+        return made.labels or FIELDS[made.field].labels
+
+    def truth(self, batch: Any) -> dict[str, Tensor]:
+        """Return what `exported` should have given for a batch, by field: (n,) classes or values.
+
+        Classes count in the order of the field's labels, values have its unit; a field of several values has
+        (n, c). Intervals (`age_interval`) need none: they are judged by the truth of what they enclose.
+        Unless overridden: `targets` is the truth of the first field.
+        """
+        return {self.card().fields[0]: self.targets(batch)}
 
     def score(self, targets: Numbers, predictions: Numbers) -> float:
         """Return how good predictions are, higher is better: what early stopping and the best weights go by.

@@ -30,6 +30,9 @@ class PictureSettings(Settings):
     size: int = 48
 
 
+GROUPS = ("age", "age_group", "gender", "race")
+"""The columns by which figures are told apart wherever a set has them; ages by their decade."""
+
 P = TypeVar("P", bound=PictureSettings)
 
 
@@ -98,7 +101,22 @@ class PictureLab(Lab[P]):
     def test_parts(self) -> tuple[TestPart, ...]:
         """Return the test split and, where some of it was seen before, the rest of it."""
         parts = reported(self.images("test"), self.images("train"), self.images("valid"))
-        return tuple(TestPart(self.rows(part), part.used) for part in parts)
+        return tuple(TestPart(self.rows(part), part.used, self.groups(part)) for part in parts)
+
+    def groups(self, images: Images) -> dict[str, npt.NDArray[Any]]:
+        """Return the (n,) names of the groups that figures are told apart by, for each of `GROUPS`."""
+        return {
+            name: _names(registry.known(images.name).column(name), images.columns[name])
+            for name in GROUPS
+            if name in images.columns
+        }
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the first column's classes."""
+        if not self.columns:
+            return super().classes
+        return registry.known(self.dataset).column(self.columns[0]).classes
 
     def predict(self, batch: Any) -> Tensor:
         """Return (n, c) probabilities of the first column's classes."""
@@ -109,6 +127,12 @@ class PictureLab(Lab[P]):
         """Return the first column."""
         labels: Tensor = batch[1]
         return labels
+
+
+def _names(column: registry.Column, values: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
+    if column.classes:
+        return np.asarray((*column.classes, "unknown"))[values]
+    return np.asarray([f"{value // 10 * 10}-{value // 10 * 10 + 9}" for value in values.tolist()], np.str_)
 
 
 def _tensor(values: npt.NDArray[Any]) -> Tensor:
