@@ -23,6 +23,7 @@ from mien.cli.app import app
 from mien.core.picture import Picture
 from mien.report.pictures import has_picture, picture_name
 from mien.report.tables import read_rows
+from mien.runtime.pipeline import Options, Pipeline
 
 
 def mien(*arguments: object) -> Result:
@@ -143,6 +144,8 @@ def test_json_sums_the_run_up_for_programs(photos: Path, tmp_path: Path) -> None
     assert ran.exit_code == 1
     summary = json.loads(ran.stdout)
     assert summary.pop("seconds") > 0
+    restricted = [card.maker for card in Pipeline(Options()).research_only()]
+    assert summary.pop("not_for_commercial_use") == restricted
     assert summary == {"output": str(output), **expected}
     again = json.loads(mien("analyze", photos, "-o", output, "--json").stdout)
     assert again["analysed_now"] == 1, "only what could not be read is tried again"

@@ -60,6 +60,7 @@ def analyze(
         ),
     ] = "",
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run finished.")] = False,
+    quiet: common.Quiet = False,
     as_json: common.Json = False,
 ) -> None:
     """Find and describe every face. A second run with -o does only what is missing or changed.
@@ -70,12 +71,12 @@ def analyze(
     common.check_format(form, output)
     pictures = _pictures_in(paths)
     if output is None:
-        raise typer.Exit(_to_screen(pictures, options, annotate, on, rows=not as_json))
+        raise typer.Exit(_to_screen(pictures, options, annotate, on, rows=not as_json, quiet=quiet))
     _check(output, form)
-    summary = _to_output(pictures, output, options, annotate, on, form, again=again)
+    summary = _to_output(pictures, output, options, annotate, on, form, again=again, quiet=quiet)
     if as_json:
         common.out_json(summary)
-    else:
+    elif not quiet:
         common.say(_in_words(summary))
     raise typer.Exit(common.SOME_FAILED if summary["failed"] else common.OK)
 
@@ -151,7 +152,7 @@ class _Count:
 
 
 def _to_screen(
-    pictures: list[Source], options: Options, annotate: Path | None, on: str, *, rows: bool
+    pictures: list[Source], options: Options, annotate: Path | None, on: str, *, rows: bool, quiet: bool
 ) -> int:
     import json
     from dataclasses import replace
@@ -161,13 +162,16 @@ def _to_screen(
 
     count, start = _Count(), time.monotonic()
     pipeline = Pipeline(replace(options, threads=1))
+    if not quiet:
+        common.tell_terms(pipeline)
     for result in _results(pictures, pipeline, options, _keep(None, annotate), on):
         for row in rows_of(result):
             count.add(row)
             if rows:
                 common.out(json.dumps(row, ensure_ascii=False))
     if not rows:
-        common.out_json(_summary(None, len(pictures), len(pictures), count, time.monotonic() - start))
+        seconds = time.monotonic() - start
+        common.out_json(_summary(None, len(pictures), len(pictures), count, pipeline, seconds))
     return common.SOME_FAILED if count.failed else common.OK
 
 
@@ -180,6 +184,7 @@ def _to_output(
     form: str,
     *,
     again: bool,
+    quiet: bool,
 ) -> dict[str, Any]:
     from dataclasses import replace
 
@@ -189,16 +194,18 @@ def _to_output(
 
     start = time.monotonic()
     pipeline = Pipeline(replace(options, threads=1))
+    if not quiet:
+        common.tell_terms(pipeline)
     folder = None if form or output.suffix.lower() in _TABLES else output
     table = folder / "faces.csv" if folder else output
     if again:
         table.with_name(table.name + ".journal").unlink(missing_ok=True)
     with Journal(table, pipeline.contract) as journal:
         todo = [source for source in pictures if not _done(source, journal, folder, annotate)]
-        if len(todo) < len(pictures):
+        if len(todo) < len(pictures) and not quiet:
             common.say(f"{len(pictures) - len(todo):,} of {len(pictures):,} pictures are done already")
         try:
-            _work(todo, journal, pipeline, options, _keep(folder, annotate), on)
+            _work(todo, journal, pipeline, options, _keep(folder, annotate), on, quiet=quiet)
         except KeyboardInterrupt:
             done = sum(journal.has(*_place(source)) for source in pictures)
             common.fail(
@@ -216,10 +223,12 @@ def _to_output(
                 # Other programs' files have no place for it.
                 common.say(f"{row['source']}: {row['error']}")
     target = folder / "index.html" if folder else table
-    return _summary(target, len(pictures), len(todo), count, time.monotonic() - start)
+    return _summary(target, len(pictures), len(todo), count, pipeline, time.monotonic() - start)
 
 
-def _summary(output: Path | None, pictures: int, new: int, count: _Count, seconds: float) -> dict[str, Any]:
+def _summary(
+    output: Path | None, pictures: int, new: int, count: _Count, pipeline: Pipeline, seconds: float
+) -> dict[str, Any]:
     return {
         "output": None if output is None else str(output),
         "pictures": pictures,
@@ -227,6 +236,7 @@ def _summary(output: Path | None, pictures: int, new: int, count: _Count, second
         "faces": count.faces,
         "without_face": count.without_face,
         "failed": count.failed,
+        "not_for_commercial_use": [card.maker for card in pipeline.research_only()],
         "seconds": round(seconds, 3),
     }
 
@@ -286,13 +296,20 @@ def _results(
 
 
 def _work(
-    todo: list[Source], journal: Journal, pipeline: Pipeline, options: Options, keep: Keep | None, on: str
+    todo: list[Source],
+    journal: Journal,
+    pipeline: Pipeline,
+    options: Options,
+    keep: Keep | None,
+    on: str,
+    *,
+    quiet: bool,
 ) -> None:
     from mien.report.journal import fingerprint
     from mien.report.tables import rows_of
 
     marks = {source: fingerprint(_place(source)[0]) for source in todo}
-    with common.progress() as bar:
+    with common.progress(quiet=quiet) as bar:
         task = bar.add_task("pictures", total=len(todo))
         for source, result in zip(todo, _results(todo, pipeline, options, keep, on), strict=True):
             path, part = _place(source)

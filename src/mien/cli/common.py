@@ -19,7 +19,7 @@ from mien.core.errors import MienError, UnwritableOutput, printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from mien.runtime.pipeline import Options
+    from mien.runtime.pipeline import Options, Pipeline
 
 OK, SOME_FAILED, USAGE = 0, 1, 2
 """Exit codes: all went well; some inputs failed; the command was called wrongly or cannot work here."""
@@ -62,6 +62,9 @@ Format = Annotated[
         help="Write -o as that program does: its columns, units and box order.",
         metavar="openface|pyfeat|coco|compreface|deepface",
     ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No notes and no progress bar; errors are still told.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -161,6 +164,17 @@ def out(text: str) -> None:
 def out_json(value: Any) -> None:
     """Print a result as JSON."""
     out(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def tell_terms(pipeline: Pipeline) -> None:
+    """Say in one line which models of a run are not for commercial use, or were left out for that."""
+    for cards, about, advice in (
+        (pipeline.research_only(), "not for commercial use", ". --terms permissive leaves these models out"),
+        (pipeline.left_out(), "left out by --terms permissive", ""),
+    ):
+        if cards:
+            names = "; ".join(f"{card.maker} ({', '.join(card.fields).replace('_', ' ')})" for card in cards)
+            say(f"{about}: {names}{advice}")
 
 
 def fail(text: str, code: int = USAGE) -> NoReturn:

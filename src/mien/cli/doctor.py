@@ -88,6 +88,10 @@ def _examine() -> _Findings:
         ("stale", "models that an older mien converted", findings.useful),
     ):
         names = [name for name, found, _ in findings.models if found == state]
+        inside = [name for name in names if name in rows and assets.command_for(name).startswith("pip")]
+        if inside:
+            advice.append((assets.command_for(inside[0]), f"{about} that are a part of mien"))
+            names = [name for name in names if name not in inside]
         known = [name for name in names if name in rows and rows[name].sources]
         if known:
             advice.append((f"mien models get {' '.join(known)}", about))
@@ -174,7 +178,7 @@ def _show(findings: _Findings) -> None:
 
 
 def _fill(table: Table, findings: _Findings) -> None:
-    colours = {"ready": "green", "absent": "red", "damaged": "red", "stale": "yellow"}
+    colours = {"ready": "green", "shipped": "green", "absent": "red", "damaged": "red", "stale": "yellow"}
     for name, extra, version in findings.packages:
         about = f"{_EXTRAS[extra]}: mien\\[{extra}]" if extra else "always"
         shown = version or ("[yellow]absent[/]" if extra else "[red]absent[/]")

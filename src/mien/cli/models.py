@@ -74,7 +74,7 @@ def _list(terms: str, json: bool) -> None:
         permission = "" if card.licence.commercial else " - no commercial use"
         table.add_row(name, ", ".join(card.fields), state, card.licence.weights + permission)
     Console().print(table)
-    common.out("* used by default. Terms of the training data: `mien models show NAME`.")
+    common.out("* used by default. Shipped: a part of mien. Terms of training data: `mien models show NAME`.")
 
 
 def _state(name: str, has_sources: bool) -> str:
@@ -114,7 +114,7 @@ def get(
         return
     if not names and not every:
         common.fail("name the models, or say --all")
-    chosen = [*(names or ()), *(name for name, asset in assets.table().items() if every and asset.default)]
+    chosen = [*(names or ()), *(name for name in _defaults(terms) if every)]
     with common.progress() as bar:
         task = bar.add_task("models", total=len(chosen))
         for name in dict.fromkeys(chosen):
@@ -122,6 +122,16 @@ def get(
             assets.get(name, terms=terms)
             bar.advance(task)
     common.say(f"ready: {', '.join(dict.fromkeys(chosen))}")
+
+
+def _defaults(terms: str) -> list[str]:
+    from mien.runtime import assets
+
+    return [
+        name
+        for name, asset in assets.table().items()
+        if asset.default and (terms != "permissive" or asset.card.licence.commercial)
+    ]
 
 
 @app.command("verify")

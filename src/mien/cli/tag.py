@@ -79,6 +79,7 @@ def _results(pictures: list[Path], options: Options) -> Iterator[tuple[Result, i
     from mien.runtime.stream import CHUNK, available_cores, chunked, ordered, prepared, result_of
 
     options, pipeline = prepared(options, None)
+    common.tell_terms(pipeline)
 
     def look(chunk: list[Path]) -> list[tuple[Result, int]]:
         orientations = [1] * len(chunk)

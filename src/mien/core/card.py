@@ -150,6 +150,7 @@ class Card:
         adapter: the converter that puts its decoding into the graph; "none" when it is there already.
         system: the id of the system in this repository that made it; empty for others' models.
         evidence: where its measurements are (paths in results/ or docs/), with what they say.
+        limits: where it is known to fail, and what it must not be used for.
         run_here: whether we have run this very file; False means: written from public documentation.
     """
 
@@ -169,6 +170,7 @@ class Card:
     adapter: str = "none"
     system: str = ""
     evidence: str = ""
+    limits: str = ""
     run_here: bool = True
 
     def __post_init__(self) -> None:

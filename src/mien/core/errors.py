@@ -82,6 +82,17 @@ class DamagedModel(MienError):
         self.reason = reason
 
 
+class PartOfMien(MienError):
+    """A model that ships with mien and cannot be removed from it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the model {name!r} is a part of mien and stays: "
+            "--want leaves out what it makes, --model puts another in its place"
+        )
+        self.name = name
+
+
 class ChecksumMismatch(MienError):
     """Fetched bytes whose SHA-256 is not the one in the asset table; they are refused."""
 

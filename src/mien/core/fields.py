@@ -39,6 +39,7 @@ class Field:
         unit: the unit of its numbers, in words.
         about: one sentence for people.
         labels: the names of its columns where they are the same for every model; else the card gives them.
+        goes_with: the field that it says something about: only what makes that one may make it too.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Field:
     unit: str
     about: str
     labels: tuple[str, ...] = ()
+    goes_with: str = ""
 
 
 FIVE_POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -95,7 +97,7 @@ FIELDS: dict[str, Field] = {
         Field("affect", Kind.VALUES, "-1..1", "valence and arousal", ("valence", "arousal")),
         Field("action_units", Kind.VALUES, "0..5", "intensity of facial action units"),
         Field("age", Kind.SCALAR, "years", "apparent age"),
-        Field("age_interval", Kind.VALUES, "years", "the age's 5-95 % interval", ("low", "high")),
+        Field("age_interval", Kind.VALUES, "years", "the age's 5-95 % interval", ("low", "high"), "age"),
         Field("gender", Kind.PROBABILITIES, "0..1", "apparent gender", ("female", "male")),
         Field("attributes", Kind.VALUES, "0..1", "probability of each visible attribute"),
         Field("liveness", Kind.SCALAR, "0..1", "probability of a live face rather than a picture of one"),

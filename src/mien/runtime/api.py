@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mien.core.faces import Faces
 from mien.runtime import stream as streams
 from mien.runtime import verify as verification
 from mien.runtime.detect import Search
-from mien.runtime.pipeline import Options, ready
+from mien.runtime.pipeline import Options, Pipeline, ready
 from mien.runtime.stream import Result
 from mien.runtime.verify import Verification
 
@@ -24,6 +27,27 @@ def _options(
         threads=threads,
         search=Search(smallest=smallest),
         mirror=mirror,
+    )
+
+
+def _ready(options: Options) -> Pipeline:
+    """Return a pipeline, having said once a process which of its models are not for commercial use.
+
+    A caller who named the models knows them.
+    """
+    pipeline = ready(options)
+    if not options.models:
+        for card in pipeline.research_only():
+            _say_terms(card.maker, card.licence.weights)
+    return pipeline
+
+
+@functools.cache
+def _say_terms(maker: str, terms: str) -> None:
+    logging.getLogger("mien").warning(
+        '%s (%s) is not for commercial use; terms="permissive" leaves it out, models=[...] names another',
+        maker,
+        terms,
     )
 
 
@@ -60,7 +84,7 @@ def analyze(
         ModelMissing: a model is not on this machine; the message holds the command that gets it.
         UnknownField: no model here makes a wanted field.
     """
-    return ready(_options(want, models, terms, threads, smallest, mirror)).analyze(picture)
+    return _ready(_options(want, models, terms, threads, smallest, mirror)).analyze(picture)
 
 
 def stream(
@@ -97,7 +121,8 @@ def stream(
         of a video also carry `frame`, `seconds`, and each face's `track`.
     """
     options = _options(want, models, terms, threads, smallest, mirror)
-    return streams.stream(given, options, every=every, on=on)
+    pipeline = None if on else _ready(replace(options, threads=1))
+    yield from streams.stream(given, options, every=every, pipeline=pipeline, on=on)
 
 
 def verify(
@@ -126,4 +151,4 @@ def verify(
         UnreadablePicture, ModelMissing: as `analyze`.
     """
     options = _options(("embeddings",), models, terms, threads, 0.0, mirror)
-    return verification.verify(ready(options), first, second, threshold=threshold)
+    return verification.verify(_ready(options), first, second, threshold=threshold)

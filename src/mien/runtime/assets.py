@@ -25,6 +25,7 @@ from mien.core.errors import (
     FetchError,
     MienError,
     ModelMissing,
+    PartOfMien,
     UnwritableOutput,
 )
 from mien.core.places import cache_folder
@@ -33,6 +34,13 @@ from mien.runtime import sources
 MODELS = "MIEN_MODELS"
 """The environment variable that names the folder where models are kept."""
 
+_REINSTALL = "pip install --force-reinstall --no-deps mien"
+
+
+def package() -> Path:
+    """Return the folder of mien itself, with the asset table and the models that ship."""
+    return Path(str(resources.files("mien")))
+
 
 @dataclass(frozen=True)
 class Asset:
@@ -40,7 +48,8 @@ class Asset:
 
     Attributes:
         name: of the model and of its card.
-        sources: where its bytes come from, in order; empty when only the user can bring them.
+        sources: where its bytes come from, in order; empty when only the user can bring them. One that begins
+            with "package:" is a file of mien itself, used where it lies.
         sha256: of the original file's bytes; empty when we have not seen it.
         default: whether it makes what nobody chose a model for.
     """
@@ -53,8 +62,14 @@ class Asset:
     @property
     def card(self) -> Card:
         """Its card."""
-        text = resources.files("mien").joinpath("models", "cards", f"{self.name}.json").read_text("utf-8")
+        text = (package() / "models" / "cards" / f"{self.name}.json").read_text("utf-8")
         return Card.from_json(text, f"card of {self.name}")
+
+    @property
+    def shipped(self) -> Path | None:
+        """Its file inside mien itself; None for a model that is fetched or brought."""
+        inside = next((source for source in self.sources if source.startswith("package:")), None)
+        return None if inside is None else package() / inside.removeprefix("package:")
 
 
 @dataclass(frozen=True)
@@ -65,11 +80,13 @@ class Installed:
         card: its card, as it was installed.
         path: its file.
         default: whether it makes what nobody chose a model for.
+        shipped: whether it is a part of mien itself; what the user added goes before it.
     """
 
     card: Card
     path: Path
     default: bool
+    shipped: bool = False
 
 
 class Locked(MienError):
@@ -78,7 +95,7 @@ class Locked(MienError):
 
 def table() -> dict[str, Asset]:
     """Return the asset table, in its order."""
-    data = tomllib.loads(resources.files("mien").joinpath("runtime", "assets.toml").read_text("utf-8"))
+    data = tomllib.loads((package() / "runtime" / "assets.toml").read_text("utf-8"))
     return {
         name: Asset(name, tuple(row.get("sources", ())), row.get("sha256", ""), row.get("default", False))
         for name, row in data.items()
@@ -94,6 +111,12 @@ def folder() -> Path:
 
 def _file(name: str) -> Path:
     return folder() / f"{name}.onnx"
+
+
+def _shipped(name: str) -> Path | None:
+    """Return the file inside mien that a name stands for, unless the user has put his own in its place."""
+    asset = None if _file(name).is_file() else table().get(name)
+    return asset.shipped if asset else None
 
 
 def _manifest(name: str) -> dict[str, Any]:
@@ -112,9 +135,15 @@ def installed(terms: str = "any") -> list[Installed]:
     """
     rows = table()
     here = sorted(path.stem for path in folder().glob("*.onnx")) if folder().is_dir() else []
-    order = [name for name in rows if name in here] + [name for name in here if name not in rows]
+    order = [name for name, row in rows.items() if name in here or row.shipped]
     found = []
-    for name in order:
+    for name in order + [name for name in here if name not in rows]:
+        inside = rows[name].shipped if name in rows and name not in here else None
+        if inside is not None:
+            card = rows[name].card
+            if inside.is_file() and (terms != "permissive" or card.licence.commercial):
+                found.append(Installed(card, inside, rows[name].default, shipped=True))
+            continue
         try:
             card = Card.from_json(str(_manifest(name).get("card")), f"card of {name}")
         except CardError:
@@ -125,14 +154,23 @@ def installed(terms: str = "any") -> list[Installed]:
 
 
 def state(name: str) -> str:
-    """Return "ready", "stale" (its card or mien's conversion changed since), "damaged" or "absent"."""
+    """Return what a model is.
+
+    Returns:
+        "shipped" (a part of mien itself), "ready", "stale" (its card or mien's conversion changed since),
+        "damaged" or "absent".
+    """
+    inside = _shipped(name)
+    if inside is not None:
+        return "shipped" if intact(name) else "damaged" if inside.is_file() else "absent"
     if not _file(name).is_file():
         return "absent"
     manifest = _manifest(name)
     if not manifest or not intact(name) or not _readable(manifest):
         return "damaged"
     asset = table().get(name)
-    if asset is not None and manifest.get("card") != asset.card.to_json():
+    # A file of the user's under a shipped model's name has a card of its own, which nothing makes stale.
+    if asset is not None and not asset.shipped and manifest.get("card") != asset.card.to_json():
         return "stale"
     return "ready"
 
@@ -146,16 +184,14 @@ def _readable(manifest: dict[str, Any]) -> bool:
 
 
 def intact(name: str) -> bool:
-    """Tell whether a model's file holds the bytes that were installed."""
+    """Tell whether a model's file holds the bytes that were installed, or that ship."""
+    inside = _shipped(name)
     try:
+        if inside is not None:
+            return hashlib.sha256(inside.read_bytes()).hexdigest() == table()[name].sha256
         return hashlib.sha256(_file(name).read_bytes()).hexdigest() == _manifest(name).get("sha256")
     except OSError:
         return False
-
-
-def missing_defaults() -> list[str]:
-    """Return the default models that are not on this machine."""
-    return [name for name, asset in table().items() if asset.default and not _file(name).is_file()]
 
 
 def require_detector() -> None:
@@ -178,12 +214,20 @@ def model_path(name: str) -> Path:
     path = _file(name)
     if path.is_file() and Path(name).name == name:
         return path
+    inside = _shipped(name)
+    if inside is not None and inside.is_file():
+        return inside
+    raise ModelMissing(name, command_for(name))
+
+
+def command_for(name: str) -> str:
+    """Return the command that brings a model to this machine."""
     asset = table().get(name)
     if asset is None:
-        raise ModelMissing(name, "mien models")
-    raise ModelMissing(
-        name, f"mien models get {name}" if asset.sources else f"mien models add FILE --card {name}"
-    )
+        return "mien models"
+    if asset.shipped:
+        return _REINSTALL
+    return f"mien models get {name}" if asset.sources else f"mien models add FILE --card {name}"
 
 
 def verify(name: str) -> None:
@@ -199,8 +243,10 @@ def verify(name: str) -> None:
     with contextlib.suppress(UnwritableOutput), _lock(name):
         if intact(name):
             return
+    if _shipped(name) is not None:
+        raise DamagedModel(name, "its SHA-256 is not the one that mien ships", _REINSTALL)
     asset = table().get(name)
-    command = "get" if asset and asset.sources else "add FILE --card"
+    command = "get" if asset and asset.sources and not asset.shipped else "add FILE --card"
     raise DamagedModel(name, "its SHA-256 is not the one that was installed", f"mien models {command} {name}")
 
 
@@ -224,12 +270,16 @@ def get(name: str, *, terms: str = "any") -> Path:
     Raises:
         FetchError, ChecksumMismatch: no source gives the right bytes.
         CardError: its terms are not the ones asked for.
+        ModelMissing, DamagedModel: it ships with mien, and the installation is not whole.
     """
     asset = table().get(name)
     if asset is None:
         raise FetchError(name, "mien knows no such model; `mien models` lists them")
     if terms == "permissive" and not asset.card.licence.commercial:
         raise CardError(name, f"its terms ({asset.card.licence.weights}) are not permissive")
+    if asset.shipped:
+        verify(name)
+        return model_path(name)
     with _lock(name):
         if state(name) != "ready":
             _install(asset.card, source_bytes(name))
@@ -294,8 +344,12 @@ def remove(name: str) -> None:
 
     Raises:
         ModelMissing: it is not here.
+        PartOfMien: it ships with mien.
     """
-    model_path(name).unlink()
+    path = model_path(name)
+    if _shipped(name) is not None:
+        raise PartOfMien(name)
+    path.unlink()
     (folder() / f"{name}.json").unlink(missing_ok=True)
 
 
@@ -304,7 +358,7 @@ def bundle(target: Path, names: Sequence[str] = ()) -> list[str]:
 
     Args:
         target: the .tar file.
-        names: which; all that are ready when empty.
+        names: which; all that are ready when empty, but for those that ship: every mien has them.
 
     Returns:
         The names packed.
@@ -312,18 +366,33 @@ def bundle(target: Path, names: Sequence[str] = ()) -> list[str]:
     Raises:
         ModelMissing, DamagedModel: one of them is not fit.
     """
-    chosen = list(names) or [entry.card.name for entry in installed()]
+    chosen = list(names) or [entry.card.name for entry in installed() if not entry.shipped]
     for name in chosen:
         verify(name)
     with writing(target) as file, tarfile.open(fileobj=file, mode="w", dereference=True) as archive:
         for name in chosen:
+            if (inside := _shipped(name)) is not None:
+                manifest = json.dumps(_manifest_of_shipped(name), indent=1, ensure_ascii=False).encode()
+                entry = tarfile.TarInfo(f"{name}.json")
+                entry.size = len(manifest)
+                archive.addfile(entry, io.BytesIO(manifest))
+                archive.add(inside, arcname=f"{name}.onnx")
+                continue
             for path in (folder() / f"{name}.json", _file(name)):
                 archive.add(path, arcname=path.name)
     return chosen
 
 
+def _manifest_of_shipped(name: str) -> dict[str, Any]:
+    asset = table()[name]
+    sums = {"sha256": asset.sha256, "source_sha256": asset.sha256}
+    return {"card": asset.card.to_json(), **sums, "mien": mien.__version__, "shipped": True}
+
+
 def from_bundle(path: Path) -> list[str]:
     """Install the models of a bundle; nothing but models whose bytes agree with their manifests is taken.
+
+    A model that shipped with the mien that packed it does not take the place of the one that ships with this.
 
     Raises:
         FetchError: the file is no bundle, or damaged.
@@ -342,8 +411,10 @@ def from_bundle(path: Path) -> list[str]:
                 card = Card.from_json(manifest["card"], name)
                 if card.name != name:
                     raise FetchError(name, f"{path} holds the card of {card.name} under this name")
-                with _lock(name):
-                    _store(card, data, str(manifest["source_sha256"]))
+                asset = table().get(name)
+                if not (manifest.get("shipped") is True and asset is not None and asset.shipped):
+                    with _lock(name):
+                        _store(card, data, str(manifest["source_sha256"]))
                 taken.append(name)
     except (OSError, tarfile.TarError, ValueError, KeyError) as error:
         raise FetchError(str(path), f"it is no bundle of models, or damaged ({error})") from error

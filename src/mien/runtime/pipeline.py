@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -22,7 +23,7 @@ from mien.runtime.confirm import Confirmation
 from mien.runtime.describe import Known
 from mien.runtime.detect import Search, detect
 from mien.runtime.model import Model
-from mien.runtime.plan import ARITHMETIC, Arithmetic, Maker, follow, plan
+from mien.runtime.plan import ARITHMETIC, Arithmetic, Maker, Step, follow, plan
 
 # Pictures are decoded at no more than they need: this many pixels on the longer side show every face that is
 # looked for.
@@ -81,13 +82,15 @@ class Pipeline:
         self._loaded: dict[str, Model] = {}
         named = [self._named(name) for name in self.options.models]
         others = assets.installed(terms=self.options.terms)
-        defaults = [entry.card for entry in others if entry.default]
+        defaults = [entry.card for entry in others if entry.default and not entry.shipped]
         extras = [entry.card for entry in others if not entry.default]
+        shipped = [entry.card for entry in others if entry.default and entry.shipped]
         makers: list[Maker] = [*(model.card for model in named), *defaults]
-        wanted = self._wanted(makers, extras)
-        allowed = [*makers, *ARITHMETIC, *extras]
+        # What the user added makes a field before what ships with mien does.
+        allowed = [*makers, *ARITHMETIC, *extras, *shipped]
+        wanted = self._wanted(makers, allowed)
         rule = self._rule(allowed)
-        self._steps = plan((*([rule.field] if rule else []), *wanted), allowed)
+        self._steps = self._planned((*([rule.field] if rule else []), *wanted), allowed)
         made = {field: step.by.maker for step in self._steps for field in step.fields}
         self.fields = tuple(name for name in FIELDS if name in wanted)
         self.makers: Mapping[str, str] = MappingProxyType({name: made[name] for name in self.fields})
@@ -130,16 +133,46 @@ class Pipeline:
         self._loaded[model.card.maker] = model
         return model
 
-    def _wanted(self, makers: Sequence[Maker], extras: Sequence[Maker]) -> tuple[str, ...]:
-        if not any("boxes" in maker.fields for maker in (*makers, *extras)):
+    def _planned(self, wanted: Sequence[str], allowed: Sequence[Maker]) -> list[Step]:
+        """Plan, or say which command brings what is missing."""
+        try:
+            return plan(wanted, allowed)
+        except UnknownField as error:
+            raise UnknownField(error.field, error.reason + self._remedy(error.field, allowed)) from None
+
+    def _remedy(self, field: str, allowed: Sequence[Maker]) -> str:
+        """Return what to do for a field that nothing here makes; "" when nothing helps."""
+        here = assets.installed()
+        names = {entry.card.name for entry in here}
+        # Those that mien can get come before those whose file the user has to bring.
+        rows = sorted(assets.table().values(), key=lambda asset: not asset.sources)
+        absent = [asset.card for asset in rows if asset.name not in names]
+        said = ""
+        if self.options.terms == "permissive":
+            refused = [entry.card for entry in here if not entry.card.licence.commercial]
+            for card in _lacking(field, allowed, refused):
+                said += f"; {card.maker} would, but not for commercial use: leave out --terms permissive"
+            absent = [card for card in absent if card.licence.commercial]
+        commands = [assets.command_for(card.name) for card in _lacking(field, allowed, absent)]
+        if commands:
+            said += "; run " + " and ".join(f"`{command}`" for command in dict.fromkeys(commands))
+        return said
+
+    def _wanted(self, makers: Sequence[Maker], allowed: Sequence[Maker]) -> tuple[str, ...]:
+        if not any("boxes" in maker.fields for maker in allowed):
             assets.require_detector()
         if self.options.want is not None:
             unknown = [name for name in self.options.want if name not in FIELDS]
             if unknown:
                 raise UnknownField(unknown[0], f"no such field; fields: {', '.join(FIELDS)}")
             return tuple(dict.fromkeys(("boxes", "scores", *self.options.want)))
-        available = {field for maker in makers for field in maker.fields} | {"landmarks", "pose", "quality"}
-        return tuple(name for name in FIELDS if name in available and name != "keypoints")
+        # What ships is usual even where the terms leave it out and the user has a model in its place.
+        usual = {field for entry in assets.installed() if entry.default for field in entry.card.fields}
+        usual |= {field for maker in makers for field in maker.fields} | {"landmarks", "pose", "quality"}
+        made = {field for maker in allowed for field in maker.fields}
+        return tuple(
+            name for name in FIELDS if name in usual & made and name != "keypoints" and _agrees(name, allowed)
+        )
 
     @property
     def contract(self) -> str:
@@ -159,6 +192,21 @@ class Pipeline:
     def models(self) -> list[Model]:
         """Return the models it runs, in order."""
         return [self._loaded[step.by.maker] for step in self._steps if not isinstance(step.by, Arithmetic)]
+
+    def research_only(self) -> list[Card]:
+        """Return the cards of the models it runs whose weights nobody allows to be used commercially."""
+        return [model.card for model in self.models() if not model.card.licence.commercial]
+
+    def left_out(self) -> list[Card]:
+        """Return the cards of the models that would have been used by default, were it not for the terms."""
+        if self.options.terms != "permissive" or self.options.want is not None:
+            return []
+        mine = set(self.fields)
+        return [
+            entry.card
+            for entry in assets.installed()
+            if entry.default and not entry.card.licence.commercial and not mine.issuperset(entry.card.fields)
+        ]
 
     def model_for(self, field: str) -> Model | None:
         """Return the model that makes a field, or None when it is computed or not made."""
@@ -267,6 +315,23 @@ class _Work:
     picture: Picture
     pixels: Pixels
     known: Known
+
+
+def _lacking(field: str, allowed: Sequence[Maker], offered: Sequence[Card]) -> list[Card]:
+    """Return which of the models that are offered would have to join the others for a field to be made."""
+    with contextlib.suppress(UnknownField):
+        steps = plan((field,), [*allowed, *offered])
+        return [card for card in offered if any(step.by is card for step in steps)]
+    return []
+
+
+def _agrees(field: str, allowed: Sequence[Maker]) -> bool:
+    """Tell whether a field can come of the maker of what it goes with: an interval is that of its own age."""
+    if not FIELDS[field].goes_with:
+        return True
+    with contextlib.suppress(UnknownField):
+        return bool(plan((field,), allowed))
+    return False
 
 
 def _spatial(name: str) -> bool:

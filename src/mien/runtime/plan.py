@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.core import pose, quality
 from mien.core.errors import UnknownField
-from mien.core.fields import Floats
+from mien.core.fields import FIELDS, Floats
 from mien.core.picture import Pixels
 from mien.runtime.describe import Known, describe
 from mien.runtime.model import Model
@@ -112,11 +112,17 @@ def plan(want: Sequence[str], makers: Sequence[Maker]) -> list[Step]:
         if field in chosen:
             return
         reasons = []
+        other = FIELDS[field].goes_with if field in FIELDS else ""
         for maker in allowed:
             if field not in maker.fields or set(maker.all_needs) & {field, *trail}:
                 continue
             before = (list(order), dict(chosen))
             try:
+                if other:
+                    resolve(other, (*trail, field))
+                    if chosen[other] is not maker:
+                        reasons.append(f"{chosen[other].maker} makes {other!r} and none to go with it")
+                        continue
                 for need in maker.all_needs:
                     resolve(need, (*trail, field))
             except UnknownField as error:
