@@ -1,4 +1,4 @@
-"""`mien data`: list, check and convert data sets."""
+"""`mien data`: list, check and convert data sets, find landmarks in them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import common
+from mien.cli.landmarks import landmarks
 
 if TYPE_CHECKING:
     from mien.data.check import Report
@@ -242,3 +243,6 @@ def convert(
     if folder not in registry.folders():
         common.say(f"to use it: {registry.DATA}={folder}")
     raise typer.Exit(common.SOME_FAILED if made.bad else common.OK)
+
+
+app.command("landmarks")(landmarks)
