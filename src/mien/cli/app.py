@@ -13,7 +13,7 @@ from mien.cli.blur import blur
 from mien.cli.calibrate import calibrate
 from mien.cli.doctor import doctor
 from mien.cli.explain import explain
-from mien.cli.lab import export, reproduce, train
+from mien.cli.lab import evaluate, export, reproduce, train
 from mien.cli.tag import tag
 from mien.cli.verify import verify
 from mien.cli.video import video
@@ -36,6 +36,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(systems.app, name="systems")
 app.add_typer(data.app, name="data")
 app.command("train")(train)
+app.command("evaluate")(evaluate)
 app.command("reproduce")(reproduce)
 app.command("export")(export)
 app.command("explain")(explain)

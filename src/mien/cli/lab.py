@@ -1,17 +1,20 @@
-"""`mien train`, `reproduce` and `export`: the lab's commands, one run, one claim, one model."""
+"""`mien train`, `evaluate`, `reproduce` and `export`: the lab's commands, one run, one claim, one model."""
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.cli import common
 
 if TYPE_CHECKING:
+    from mien.evaluate.figures import Figures
     from mien.evaluate.reproduce import Paper
     from mien.index import Entry
+    from mien.train.lab import Lab
     from mien.train.run import Trained
 
 Id = Annotated[str, typer.Argument(help="Id of a system; `mien systems` lists them.", show_default=False)]
@@ -74,12 +77,58 @@ def reproduce(
 
 
 @common.guarded
+def evaluate(
+    system: Id,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The .onnx file to judge; the one that ships, if not given.")
+    ] = "",
+    run: Annotated[
+        bool, typer.Option("--run", help="Judge a trained run instead; trains what is missing.")
+    ] = False,
+    recipe: Recipe = "",
+    seed: Seed = 0,
+    option: Changes = None,
+    json: common.Json = False,
+) -> None:
+    """Judge a system on its test rows: its model alone, as `mien analyze` runs it, or a trained run."""
+    from mien.evaluate import figures
+
+    entry, paper = _paper(system)
+    recipe = recipe or ("ship" if "ship" in paper.recipes else "cpu")
+    if run:
+        made = figures.of_run(_trained(entry, paper, recipe, seed, option, progress=not json).lab)
+    else:
+        lab = paper.make(paper.settings(recipe, option or ()), seed)
+        if not (model or lab.ships):
+            common.fail(
+                f"{entry.id} ships no model: name one with --model, or judge a trained run with --run"
+            )
+        made = _of_model(lab, model or lab.ships)
+    if json:
+        common.out_json([one.to_dict() for one in made])
+        return
+    for line in figures.text(made):
+        common.out(line)
+
+
+def _of_model(lab: Lab[Any], name: str) -> tuple[Figures, ...]:
+    from mien.evaluate import figures
+    from mien.runtime.model import Model
+
+    model = Model.load(name)
+    return figures.of_model(lab, model.card, model.run)
+
+
+@common.guarded
 def export(
     system: Id,
     output: Annotated[Path, typer.Argument(help="The .onnx file to write.", show_default=False)],
     recipe: Recipe = "ship",
     seed: Seed = 0,
     option: Changes = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Write a variant of 8 bits, too, and both models' figures.")
+    ] = False,
 ) -> None:
     """Write a trained system as an ONNX file with its card; `mien models add` takes it."""
     from mien.train.export import export as write
@@ -91,6 +140,30 @@ def export(
     except NotImplementedError as error:
         common.fail(f"{entry.id}: {error}")
     common.say(f"{output}: largest difference to the network {difference:.2g}")
+    if int8:
+        _quantised(trained.lab, output)
+
+
+def _quantised(lab: Lab[Any], path: Path) -> None:
+    """Write the int8 variant beside a model, and what it loses on the test rows beside that."""
+    from mien.core.atomic import writing
+    from mien.train.quantise import quantise
+
+    small = path.with_suffix(".int8.onnx")
+    quantise(path, small, lab.train_rows())
+    made = {file: _of_model(lab, str(file)) for file in (path, small)}
+    with writing(path.with_suffix(".int8.json"), text=True) as report:
+        told = {
+            file.name: {"bytes": file.stat().st_size, "figures": [one.to_dict() for one in all_]}
+            for file, all_ in made.items()
+        }
+        report.write(dumps(told, indent=1, ensure_ascii=False) + "\n")
+    for whole, less in zip(*made.values(), strict=True):
+        changes = ", ".join(
+            f"{name} {value:.4f} -> {less.figures[name]:.4f}" for name, value in whole.figures.items()
+        )
+        common.say(f"{small}: {whole.field} on {whole.used.name}/{whole.used.split}: {changes}")
+    common.say(f"{path.stat().st_size} -> {small.stat().st_size} bytes")
 
 
 def _paper(system: str) -> tuple[Entry, Paper]:

@@ -99,6 +99,17 @@ def mae(targets: Numbers, predictions: Numbers) -> float:
     return float(mean_absolute_error(targets, predictions))
 
 
+def decades(ages: Numbers) -> npt.NDArray[np.int64]:
+    """Return the decade of (n,) ages in years: 0 for those below 10, and so on, 9 for 90 and more."""
+    return np.clip(np.asarray(ages, np.float64) // 10, 0, 9).astype(np.int64)
+
+
+def mae_over_decades(targets: Numbers, predictions: Numbers) -> float:
+    """Return the mean over the decades of (n,) ages of their mean absolute error, in years."""
+    decade = decades(targets)
+    return float(np.mean([mae(targets[decade == d], predictions[decade == d]) for d in np.unique(decade)]))
+
+
 def rmse(targets: Numbers, predictions: Numbers) -> float:
     """Return the root of the mean squared error of (n,) values, in their unit."""
     from sklearn.metrics import root_mean_squared_error
@@ -181,6 +192,12 @@ def cumulative_score(targets: Numbers, predictions: Numbers, within: float = 5.0
     return float(np.mean(np.abs(np.asarray(targets) - np.asarray(predictions)) <= within))
 
 
+def interval_coverage(targets: Numbers, intervals: Numbers) -> float:
+    """Return the share of (n,) values that lie in their (n, 2) intervals, both ends included."""
+    inside = (targets >= intervals[:, 0]) & (targets <= intervals[:, 1])
+    return float(np.mean(inside))
+
+
 def ece(targets: Numbers, probabilities: Numbers, bins: int = 15) -> float:
     """Return the expected calibration error of (n,) classes and (n, c) probabilities (Naeini et al. 2015).
 
@@ -211,6 +228,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("ROC AUC", roc_auc),
             Metric("AUC-PR", average_precision),
             Metric("MAE", mae, higher_is_better=False),
+            Metric("MAE over decades", mae_over_decades, higher_is_better=False),
             Metric("RMSE", rmse, higher_is_better=False),
             Metric("CORR", correlation),
             Metric("CCC", ccc),

@@ -72,8 +72,8 @@ class Lab(lightning.LightningModule, Generic[C]):
 
     A system gives `train_rows`, `valid_rows`, `test_parts`, its network as attributes, `training_step` and
     `predict`; `score` where accuracy is not what it is validated by; `ships`, `exported` and perhaps
-    `calibrate` and `truth` where it ships a model. It inherits resuming, checkpoints, precision, several processes,
-    logging, seeds and export.
+    `calibrate` and `truth` where it ships a model. It inherits resuming, checkpoints, precision, several
+    processes, logging, seeds and export.
 
     Attributes:
         config: the settings.

@@ -130,8 +130,9 @@ class PictureLab(Lab[P]):
 
 
 def _names(column: registry.Column, values: npt.NDArray[Any]) -> npt.NDArray[np.str_]:
+    classes = (*column.classes, "unknown")  # which is -1
     if column.classes:
-        return np.asarray((*column.classes, "unknown"))[values]
+        return np.asarray([classes[value] for value in values.tolist()], np.str_)
     return np.asarray([f"{value // 10 * 10}-{value // 10 * 10 + 9}" for value in values.tolist()], np.str_)
 
 
