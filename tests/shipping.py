@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-import mien
 from mien.core.card import CARD_KEY, Card, Input, Licence, Output
 from mien.core.crops import Crop
 from mien.core.labels import FERPLUS_EXPRESSIONS
@@ -102,7 +101,7 @@ def package(folder: Path, *cards: Card) -> Path:
         The folder `mien`: what is beside it goes into PYTHONPATH for a program, or itself in the place of
         `mien.runtime.assets.package()`.
     """
-    real = Path(mien.__file__).parent
+    real = Path(__file__).parents[1] / "src" / "mien"
     whole = folder / "mien"
     for path in (whole, whole / "runtime", whole / "models", whole / "models" / "cards"):
         path.mkdir(parents=True)

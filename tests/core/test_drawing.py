@@ -146,8 +146,8 @@ def test_captions_must_be_as_many_as_faces() -> None:
 
 def test_a_caption_says_what_is_known() -> None:
     face = faces_at((0, 0, 9, 9), size=(9, 9), age=np.array([31.4], np.float32))
-    assert caption(face) == "31"
-    assert caption(face.with_fields(gender=np.array([[0.2, 0.8]], np.float32))) == "male, 31"
+    assert caption(face) == "appears 31"
+    assert caption(face.with_fields(gender=np.array([[0.2, 0.8]], np.float32))) == "appears male, 31"
     assert caption(faces_at((0, 0, 9, 9), size=(9, 9))) == "0.90"
 
 

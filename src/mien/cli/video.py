@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from mien.report.video import Sightings
-    from mien.runtime.pipeline import Options
+    from mien.runtime.pipeline import Options, Pipeline
 
 
 @common.guarded
@@ -44,7 +44,12 @@ def video(
     best_shots: Annotated[
         Path | None, typer.Option("--best-shots", help="A folder for the best picture of each track.")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="An .svg file: how the expression of each track changes over time."),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run finished.")] = False,
+    quiet: common.Quiet = False,
     as_json: common.Json = False,
 ) -> None:
     """Find, describe and follow every face of videos: a row a face a frame. A second run goes on with -o.
@@ -54,12 +59,16 @@ def video(
     """
     options = common.options_from(want, model, terms, threads, smallest, mirror)
     common.check_format(form, output)
+    if plot and plot.suffix.lower() != ".svg":
+        common.fail(f"--plot {printable(plot)}: its ending must be .svg")
+    if plot and options.want is not None and "expression" not in options.want:
+        common.fail("--plot draws expressions: add expression to --want")
     videos = _videos_in(paths)
     if output is None:
-        found = _to_screen(videos, options, every, rows=not as_json)
+        found = _to_screen(videos, options, every, rows=not as_json, quiet=quiet, plot=bool(plot))
     else:
-        found = _to_output(videos, options, every, output, form, again=again)
-    for sightings in found:
+        found = _to_output(videos, options, every, output, form, again=again, quiet=quiet, plot=bool(plot))
+    for sightings in found if not quiet else ():
         end = f"; {sightings.error}" if sightings.error else ""
         counts = f"frames: {sightings.frames}, tracks: {len(sightings.tracks())}"
         common.say(f"{printable(sightings.path)}: {counts}{end}")
@@ -67,7 +76,14 @@ def video(
         from mien.report.video import save_best_shots
 
         saved = save_best_shots(best_shots, found, every)
-        common.say(f"best shots: {len(saved)} in {printable(best_shots)}")
+        if not quiet:
+            common.say(f"best shots: {len(saved)} in {printable(best_shots)}")
+    if plot:
+        from mien.report.video import plot_expressions
+
+        plot_expressions(plot, found)
+        if not quiet:
+            common.say(f"expressions over time: {printable(plot)}")
     if as_json:
         common.out_json({"videos": [sightings.to_dict() for sightings in found]})
     failed = any(sightings.error for sightings in found)
@@ -92,16 +108,35 @@ def _videos_in(inputs: list[Path]) -> list[Path]:
     return list(found)
 
 
-def _to_screen(videos: list[Path], options: Options, every: int, *, rows: bool) -> list[Sightings]:
-    from mien.report.tables import rows_of
-    from mien.report.video import Sightings
-    from mien.runtime.footage import tracker_for, watch
+def _prepared(options: Options, *, quiet: bool, plot: bool) -> tuple[Options, Pipeline]:
+    """Return the options and the pipeline, its terms told, and with what there is to draw."""
+    from dataclasses import replace
+
+    from mien.runtime.pipeline import Pipeline
     from mien.runtime.stream import prepared
 
     options, pipeline = prepared(options, None)
+    if plot and "expression" not in pipeline.fields:
+        # This says which command brings a model, or which terms keep it away.
+        Pipeline(replace(options, want=("expression",), threads=1))
+        # A model of the user's that is not used by default.
+        options, pipeline = prepared(replace(options, want=(*pipeline.fields, "expression")), None)
+    if not quiet:
+        common.tell_terms(pipeline)
+    return options, pipeline
+
+
+def _to_screen(
+    videos: list[Path], options: Options, every: int, *, rows: bool, quiet: bool, plot: bool
+) -> list[Sightings]:
+    from mien.report.tables import rows_of
+    from mien.report.video import Sightings
+    from mien.runtime.footage import tracker_for, watch
+
+    options, pipeline = _prepared(options, quiet=quiet, plot=plot)
     found = []
     # on a terminal the rows themselves show how far it is
-    with common.progress(quiet=rows and sys.stdout.isatty()) as bar:
+    with common.progress(quiet=quiet or (rows and sys.stdout.isatty())) as bar:
         for path in videos:
             task = _task(bar, path, every)
             sightings = Sightings(path, tracker_for(pipeline))
@@ -115,14 +150,21 @@ def _to_screen(videos: list[Path], options: Options, every: int, *, rows: bool) 
 
 
 def _to_output(
-    videos: list[Path], options: Options, every: int, output: Path, form: str, *, again: bool
+    videos: list[Path],
+    options: Options,
+    every: int,
+    output: Path,
+    form: str,
+    *,
+    again: bool,
+    quiet: bool,
+    plot: bool,
 ) -> list[Sightings]:
     from mien.report.formats import write_rows
     from mien.report.html import Run
     from mien.report.journal import Journal
     from mien.report.tables import WRITERS
     from mien.report.video import Table, VideoRun, write_report
-    from mien.runtime.stream import prepared
 
     is_table = bool(form) or output.suffix.lower() in WRITERS
     if not is_table and output.suffix and not output.is_dir():
@@ -132,14 +174,15 @@ def _to_output(
     table = output if is_table else output / "faces.csv"
     if again:
         table.with_name(f"{table.name}.journal").unlink(missing_ok=True)
-    options, pipeline = prepared(options, None)
+    options, pipeline = _prepared(options, quiet=quiet, plot=plot)
     begin = time.monotonic()
     with Journal(table, pipeline.contract) as journal:
         runs = [VideoRun(path, journal, pipeline, every=every) for path in videos]
-        with common.progress() as bar:
+        with common.progress(quiet=quiet) as bar:
             for run in runs:
                 if run.finished():
-                    common.say(f"{printable(run.path)} is done already")
+                    if not quiet:
+                        common.say(f"{printable(run.path)} is done already")
                     continue
                 task = _task(bar, run.path, every)
                 for _ in run.analyze(options):

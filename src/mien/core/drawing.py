@@ -99,15 +99,16 @@ def draw(
 
 
 def caption(face: Faces) -> str:
-    """Return what is worth saying of a face: expression, gender, age, else the detector's score."""
-    parts = []
-    if face.expression is not None:
-        parts += face.best("expression")
+    """Return what is worth saying of a face: expression, how it appears, else the detector's score."""
+    looks = []
     if face.gender is not None:
-        parts += face.best("gender")
-    if face.age is not None:
-        parts.append(f"{float(face.age[0]):.0f}")
-    return ", ".join(parts) or f"{float(face.scores[0]):.2f}"
+        looks += face.best("gender")
+    if face.age is not None and np.isfinite(face.age[0]):
+        looks.append(f"{float(face.age[0]):.0f}")
+    parts = list(face.best("expression")) if face.expression is not None else []
+    if looks:
+        parts.append(f"appears {', '.join(looks)}")
+    return "; ".join(parts) or f"{float(face.scores[0]):.2f}"
 
 
 def _captions(faces: Faces) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from math import ceil
+from types import MappingProxyType
 
 # Every chart is drawn in these units and scaled to its place by the page; 12 units make readable
 # letters there.
@@ -64,6 +65,46 @@ def histogram(
         if count
     )
     return _figure(title, f"{title}: faces by {axis}. {summary}", _HIGH, parts)
+
+
+def bars(
+    title: str,
+    axis: str,
+    counts: Sequence[tuple[str, int]],
+    colours: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Return a figure that counts faces by kind, a bar each, from above in the order given.
+
+    Args:
+        title: its heading.
+        axis: what is counted.
+        counts: name and number of faces of each kind.
+        colours: of the kinds; those without one have the page's own.
+    """
+    left, row_high, top = 104, 24, max(1, *(count for _, count in counts))
+    total = max(1, sum(count for _, count in counts))
+    high = _TOP + row_high * len(counts) + 34
+    plot_wide = _WIDE - left - 74
+    parts, said = [], []
+    for index, (name, count) in enumerate(counts):
+        y = _TOP + row_high * index
+        share = f"{100 * count / total:.0f} %"
+        fill = f' fill="{colours[name]}"' if name in colours else ""
+        wide = plot_wide * count / top
+        said.append(f"{name}: {count}")
+        parts.append(
+            f'<g><rect class="hit" x="0" y="{y}" width="{_WIDE}" height="{row_high}"/>'
+            f'<text class="end" x="{left - 10}" y="{y + 16}">{escape(name)}</text>'
+            f'<rect class="{"kind" if fill else "bar"}"{fill} x="{left}" y="{y + 4}" width="{wide:.1f}" '
+            f'height="{row_high - 8}" rx="2"/>'
+            f'<text x="{left + wide + 7:.1f}" y="{y + 16}">{count:,} '
+            f'<tspan class="dim">{share if count else ""}</tspan></text>'
+            f"<title>{escape(f'{name}: {_faces(count)}, {share}')}</title></g>"
+        )
+    base = _TOP + row_high * len(counts)
+    parts.append(f'<path class="axis" d="M{left} {_TOP}V{base}"/>')
+    parts.append(f'<text class="mid dim" x="{_WIDE / 2:g}" y="{high - 8}">{escape(axis)}</text>')
+    return _figure(title, f"{title}: {axis}. " + "; ".join(said), high, parts)
 
 
 def spreads(title: str, axis: str, rows: Sequence[tuple[str, Sequence[float]]]) -> str:

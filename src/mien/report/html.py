@@ -30,6 +30,7 @@ from mien.report.pictures import (
     thumbnail_file,
 )
 from mien.report.tables import spelled
+from mien.report.timeline import SMOOTHING_NOTE, Timeline, colours_of, figures, key, left_out
 
 EMBEDDED = 24_000_000
 """Bytes of thumbnails that a page holds inside itself; later pictures' are in the folder beside it."""
@@ -56,7 +57,13 @@ class Run:
     models: Sequence[Card]
 
 
-def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run: Run) -> Path:
+def write_page(
+    folder: Path,
+    pictures: Sequence[Path],
+    rows: Iterable[Row],
+    run: Run,
+    videos: Sequence[tuple[str, Timeline]] = (),
+) -> Path:
     """Write a report's page; it comes last, so that a page that is there is complete.
 
     The page holds the numbers and, up to `EMBEDDED` bytes, the thumbnails: a copy of it alone shows
@@ -68,6 +75,7 @@ def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run:
         pictures: the pictures in order.
         rows: their rows, as `report.tables.rows_of` makes them.
         run: what to say of the run.
+        videos: the name of each video that the pictures are of, and what its faces expressed.
 
     Returns:
         The page's path.
@@ -84,7 +92,7 @@ def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run:
     groups = [(path, of.get(spelled(path), [])) for path in pictures]
     faces = [row for _, group in groups for row in group if row["face"] is not None]
     errors = [(i, path, group[0]) for i, (path, group) in enumerate(groups) if group and group[0]["error"]]
-    data, outside = _data(folder, groups)
+    data, outside = _data(folder, groups, run.models)
     script, style = _asset("page.js"), _asset("page.css")
     parts = {
         "POLICY": f"script-src {_digest(script)}; style-src {_digest(style)}",
@@ -92,7 +100,9 @@ def write_page(folder: Path, pictures: Sequence[Path], rows: Iterable[Row], run:
         "SUMMARY": _summary(groups, faces, errors),
         "RUN": _run(run, len(pictures), outside),
         "CHARTS": _charts(faces) if faces else "<p>There is no face to count.</p>",
+        "TIMELINES": _timelines(videos),
         "ERRORS": _errors(errors),
+        "APPEARANCE": _APPEARANCE if any(column["key"] in _APPEARS for column in data["columns"]) else "",
         "MODELS": _models(run.models),
         # "<" never appears in the data, so that no name of a file can end it.
         "DATA": json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"),
@@ -121,10 +131,17 @@ def _digest(text: str) -> str:
 
 _STRUCTURE = {"source", "face", "picture_width", "picture_height", "error", "frame", "seconds", "track", *BOX}
 _LANDMARKS = tuple(f"{point}_{axis}" for point in FIVE_POINTS for axis in "xy")
+_APPEARS = ("age", "best.expression", "best.gender")
+_APPEARANCE = (
+    "Expression, age and gender are how a face appears to a model. They are no facts about the person: "
+    "not what somebody feels, not how old somebody is, not who somebody is."
+)
 _FIRST = ("score", "yaw", "pitch", "roll", "quality.UnifiedQualityScore", "age", "liveness")
 
 
-def _data(folder: Path, groups: Sequence[tuple[Path, Sequence[Row]]]) -> tuple[dict[str, Any], int]:
+def _data(
+    folder: Path, groups: Sequence[tuple[Path, Sequence[Row]]], models: Sequence[Card]
+) -> tuple[dict[str, Any], int]:
     """Return the page's data and the number of pictures whose thumbnails are not inside it."""
     faces = [row for _, group in groups for row in group if row["face"] is not None]
     columns = _columns(faces)
@@ -162,6 +179,8 @@ def _data(folder: Path, groups: Sequence[tuple[Path, Sequence[Row]]]) -> tuple[d
         "pictures": pictures,
         "faces_in_a_row": FACES_IN_A_ROW,
         "most_faces": MOST_FACES,
+        "moods": _moods(columns),
+        "limits": {field: card.limits for card in models if card.limits for field in card.fields},
         "faces": {
             "picture": [i for i, entry in enumerate(pictures) for _ in range(entry["count"])],
             "face": [row["face"] for row in faces],
@@ -207,7 +226,7 @@ def _columns(faces: Sequence[Row]) -> list[dict[str, Any]]:
     columns += [
         {
             "key": f"best.{field}",
-            "title": field.capitalize(),
+            "title": "Appears" if field == "gender" else field.capitalize(),
             "about": f"{FIELDS[field].about}: the most probable one",
             "decimals": None,
             "shown": True,
@@ -224,6 +243,16 @@ _TITLES = {
     "roll": ("Roll", "degrees, above 0 clockwise", 0),
     "quality.UnifiedQualityScore": ("Quality", "how fit for recognition, 0 to 100", 0),
 }
+
+
+def _moods(columns: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the classes of expression that the faces have: key, title, colour."""
+    keys = [str(column["key"]) for column in columns if str(column["key"]).startswith("expression.")]
+    titles = [key.removeprefix("expression.") for key in keys]
+    return [
+        {"key": key, "title": title, "colour": colour}
+        for key, title, colour in zip(keys, titles, colours_of(titles), strict=True)
+    ]
 
 
 def _named(key: str) -> dict[str, Any]:
@@ -311,8 +340,10 @@ def _models(cards: Sequence[Card]) -> str:
     for card in dict.fromkeys(cards):
         terms = "commercial use allowed" if card.licence.commercial else "no commercial use"
         note = f'<span class="note">{escape(card.licence.note)}</span>' if card.licence.note else ""
+        limits = f'<span class="note limits">Limits: {escape(card.limits)}</span>' if card.limits else ""
         rows.append(
-            f'<tr><th scope="row">{escape(card.maker)}<span class="note">{escape(card.title)}</span></th>'
+            f'<tr><th scope="row">{escape(card.maker)}'
+            f'<span class="note">{escape(card.title)}</span>{limits}</th>'
             f"<td>{escape(', '.join(card.fields).replace('_', ' '))}</td>"
             f"<td>{escape(card.licence.weights)}, {terms}{note}</td></tr>"
         )
@@ -378,6 +409,29 @@ def _errors(errors: Sequence[tuple[int, Path, Row]]) -> str:
     )
 
 
+def _timelines(videos: Sequence[tuple[str, Timeline]]) -> str:
+    parts = []
+    for name, timeline in videos:
+        if not timeline.tracks():
+            continue
+        names = "".join(
+            f'<li><svg viewBox="0 0 12 12" aria-hidden="true"><rect width="12" height="12" rx="2" '
+            f'fill="{colour}"/></svg>{escape(label)}</li>'
+            for label, colour in key(timeline)
+        )
+        drawn = "".join(f'<figure class="chart">{figure}</figure>' for _, figure in figures(timeline))
+        rest = left_out(timeline)
+        more = f'<p class="note">{rest:,} shorter tracks are not drawn.</p>' if rest else ""
+        parts.append(f'<h3>{escape(printable(name))}</h3><ul class="key">{names}</ul>{drawn}{more}')
+    if not parts:
+        return ""
+    return (
+        '<section id="timelines" aria-labelledby="timelines-title">'
+        f'<h2 id="timelines-title">Expressions over time</h2>{"".join(parts)}'
+        f'<p class="note">{escape(SMOOTHING_NOTE)}</p></section>'
+    )
+
+
 def _charts(faces: Sequence[Row]) -> str:
     def values(key: str) -> list[float]:
         return [float(row[key]) for row in faces if row.get(key) is not None]
@@ -393,6 +447,7 @@ def _charts(faces: Sequence[Row]) -> str:
             ticks=[(edge, f"{edge:g}" if 0 < edge < math.inf else "") for edge in sizes],
         )
     ]
+    shown += _appearances(faces)
     degrees = list(range(-90, 91, 10))
     marks = [(edge, f"{edge}°".replace("-", "\N{MINUS SIGN}")) for edge in range(-90, 91, 30)]
     for name, axis in (
@@ -414,3 +469,26 @@ def _charts(faces: Sequence[Row]) -> str:
             )
         )
     return "".join(shown)
+
+
+def _appearances(faces: Sequence[Row]) -> list[str]:
+    """Return the charts of what the faces express and of how old they appear, where that is known."""
+    shown = []
+    keys = list(dict.fromkeys(key for row in faces for key in row if key.startswith("expression.")))
+    best = [_cell(row, {"key": "best.expression"}) for row in faces]
+    if any(best):
+        labels = [key.removeprefix("expression.") for key in keys]
+        counts = [(label, best.count(label)) for label in labels]
+        colours = dict(zip(labels, colours_of(labels), strict=True))
+        counts.sort(key=lambda pair: -pair[1])
+        shown.append(
+            charts.bars(
+                "Expression", "faces by the expression that is the most probable one", counts, colours
+            )
+        )
+    ages = [float(row["age"]) for row in faces if row.get("age") is not None]
+    if ages:
+        edges = [*range(0, 81, 10), math.inf]
+        ticks = [(edge, f"{edge:g}" if edge < math.inf else "") for edge in edges]
+        shown.append(charts.histogram("Age", "years, as the faces appear", ages, edges, ticks=ticks))
+    return shown

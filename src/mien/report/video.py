@@ -20,6 +20,7 @@ from mien.report.html import Run, write_page
 from mien.report.journal import Journal, fingerprint
 from mien.report.pictures import write_picture
 from mien.report.tables import Row, results_of, rows_of
+from mien.report.timeline import Timeline, write_plot
 from mien.runtime.footage import tracker_for, watch
 from mien.runtime.pipeline import Options, Pipeline
 from mien.runtime.stream import Result, result_of
@@ -58,6 +59,7 @@ class Sightings:
         frames: number of frames so far.
         faces: number of faces in them.
         error: why the video could not be read to its end; None when it could.
+        timeline: what its faces expressed, where that is known.
     """
 
     def __init__(self, path: Path, tracker: Tracker) -> None:
@@ -67,6 +69,7 @@ class Sightings:
         self.frames = 0
         self.faces = 0
         self.error: str | None = None
+        self.timeline = Timeline()
         self._of: dict[int, Sighting] = {}
         self._last: tuple[float, tuple[int, ...]] | None = None
         self._step = 0.0
@@ -77,6 +80,7 @@ class Sightings:
             self.error = result.error.reason
         if result.seconds is None or result.track is None:
             return
+        self.timeline.note(result)
         if self._last is not None:
             before, visible = self._last
             self._step = max(result.seconds - before, 0.0)
@@ -278,8 +282,18 @@ def save_best_shots(folder: Path, found: Sequence[Sightings], every: int = 1) ->
     return saved
 
 
+def plot_expressions(path: Path, found: Sequence[Sightings]) -> None:
+    """Draw how the expression of each track changes, as one SVG over all videos.
+
+    Raises:
+        UnwritableOutput: it cannot be written.
+    """
+    videos = zip(_names(found), found, strict=True)
+    write_plot(path, [(name, sightings.timeline) for name, sightings in videos])
+
+
 def write_report(folder: Path, found: Sequence[Sightings], run: Run, every: int = 1) -> None:
-    """Write a report's page about videos: the best shot of each track, and what could not be read.
+    """Write a report's page about videos: best shots, expressions over time, and what could not be read.
 
     Args:
         folder: where the page and its pictures go.
@@ -301,7 +315,10 @@ def write_report(folder: Path, found: Sequence[Sightings], run: Run, every: int 
         if sightings.error:
             pictures.append(sightings.path)
             rows += rows_of(result_of(UnreadablePicture(sightings.path, sightings.error)))
-    write_page(folder, pictures, rows, replace(run, new=len(pictures)))
+    videos = [(name, one.timeline) for name, one in zip(_names(found), found, strict=True)]
+    if any(timeline.tracks() for _, timeline in videos):
+        write_plot(folder / "expressions.svg", videos)
+    write_page(folder, pictures, rows, replace(run, new=len(pictures)), videos)
 
 
 def _names(found: Sequence[Sightings]) -> list[str]:

@@ -1,6 +1,6 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
-const { pictures, faces, columns } = data;
+const { pictures, faces, columns, moods, limits } = data;
 const PER_PAGE = { faces: 96, pictures: 48, table: 100 };
 const state = { view: "faces", query: "", show: "all", height: 0, quality: 0, key: "", down: false, page: 0 };
 const find = (id) => document.getElementById(id);
@@ -134,9 +134,60 @@ function faceTile(entry) {
   const picture = pictures[entry.picture];
   const quality = faces["quality.UnifiedQualityScore"]?.[entry.face];
   const height = Math.round(heightOf(entry.face));
-  const label = `Face ${faces.face[entry.face]} of ${picture.name}, ${height} px high${quality === undefined || quality === null ? "" : `, quality ${Math.round(quality)}`}`;
+  const mood = faces["best.expression"]?.[entry.face];
+  const label = `Face ${faces.face[entry.face]} of ${picture.name}, ${height} px high${quality === undefined || quality === null ? "" : `, quality ${Math.round(quality)}`}${mood ? `, ${mood}` : ""}`;
   return make("button", { class: "tile", type: "button", "aria-label": label, title: picture.path, onclick: () => open(entry.picture, entry.face) },
-    crop(entry.face), make("span", { class: "words" }, make("b", {}, picture.name), make("i", {}, `${height} px`)));
+    crop(entry.face), mood ? moodBand(entry.face) : null, make("span", { class: "words" }, make("b", {}, picture.name), make("i", {}, `${height} px`)));
+}
+
+// ---- how a face appears
+
+const percent = (share) => `${Math.round(100 * share)} %`;
+const known = (key, face) => faces[key]?.[face] !== undefined && faces[key][face] !== null;
+
+function moodBand(face) {
+  const said = moods.filter((mood) => faces[mood.key][face] >= 0.05).sort((a, b) => faces[b.key][face] - faces[a.key][face]);
+  return make("span", { class: "moods", title: said.map((mood) => `${mood.title} ${percent(faces[mood.key][face])}`).join(", ") },
+    ...moods.map((mood) => make("span", { vars: { "--part": faces[mood.key][face] ?? 0, "--colour": mood.colour } })));
+}
+
+function genderWords(face) {
+  if (!known("best.gender", face)) return "";
+  const gender = faces["best.gender"][face];
+  return `appears ${gender}, ${percent(faces[`gender.${gender}`][face])}`;
+}
+
+function ageWords(face) {
+  if (!known("age", face)) return "";
+  const [low, high] = ["low", "high"].map((end) => faces[`age_interval.${end}`]?.[face]);
+  const span = known("age_interval.low", face) && known("age_interval.high", face) ? `, likely ${Math.max(0, Math.round(low))} to ${Math.round(high)}` : "";
+  return `appears ${Math.round(faces.age[face])} years old${span}`;
+}
+
+function appearance(face) {
+  const parts = [];
+  const limit = (field) => (limits[field] ? make("p", { class: "note" }, limits[field]) : null);
+  if (known("best.expression", face)) {
+    const order = moods.filter((mood) => known(mood.key, face)).sort((a, b) => faces[b.key][face] - faces[a.key][face]);
+    parts.push(make("h4", {}, "Expression"), ...order.map((mood) => make("div", { class: "meter mood" }, make("span", {}, mood.title),
+      make("i", { vars: { "--value": `${100 * faces[mood.key][face]}%`, "--colour": mood.colour } }), make("span", {}, percent(faces[mood.key][face])))), limit("expression"));
+  }
+  const age = ageWords(face);
+  if (age) {
+    const low = Math.max(0, faces["age_interval.low"]?.[face] ?? faces.age[face]);
+    const high = faces["age_interval.high"]?.[face] ?? faces.age[face];
+    const scale = (years) => `${Math.min(100, Math.max(0, years))}%`;
+    parts.push(make("h4", {}, "Age"), make("p", {}, `${age[0].toUpperCase()}${age.slice(1)}${known("age_interval.low", face) ? " (9 of 10 such faces)" : ""}`),
+      make("div", { class: "years", role: "img", "aria-label": age, vars: { "--low": scale(low), "--high": scale(high), "--at": scale(faces.age[face]) } }, make("i"), make("b")),
+      make("div", { class: "scale", "aria-hidden": "true" }, ...[0, 20, 40, 60, 80, 100].map((years) => make("span", {}, String(years)))), limit("age"));
+  }
+  const gender = genderWords(face);
+  if (gender) {
+    const share = faces[`gender.${faces["best.gender"][face]}`][face];
+    parts.push(make("h4", {}, "Gender"), make("div", { class: "meter mood" }, make("span", {}, gender.replace(/,.*/, "")),
+      make("i", { vars: { "--value": `${100 * share}%` } }), make("span", {}, percent(share))), age && limits.age === limits.gender ? null : limit("gender"));
+  }
+  return parts;
 }
 
 function pictureTile(index) {
@@ -265,23 +316,26 @@ function faceItem(face, only) {
   const expanded = face === current.face;
   const turns = ["yaw", "pitch", "roll"].filter((key) => faces[key]?.[face] !== undefined && faces[key][face] !== null).map((key) => `${key} ${shown(faces[key][face], { decimals: 0 })}°`);
   const quality = faces["quality.UnifiedQualityScore"]?.[face];
-  const best = columns.filter((column) => column.key.startsWith("best.")).map((column) => faces[column.key][face]).filter(Boolean);
+  const best = columns.filter((column) => column.key.startsWith("best.") && column.key !== "best.gender").map((column) => faces[column.key][face]).filter(Boolean);
+  const looks = [ageWords(face), genderWords(face)].filter(Boolean).join("; ");
   const head = make("button", { class: "pick", type: "button", "data-face": face, "aria-expanded": String(expanded), onclick: () => (only ? null : pick(face)) }, crop(face),
     make("span", {}, make("b", {}, [`Face ${faces.face[face]}`, ...best].join(", ")),
       make("small", {}, `${Math.round(x2 - x1)} × ${Math.round(y2 - y1)} px${quality === undefined || quality === null ? "" : `, quality ${Math.round(quality)}`}`),
-      make("small", {}, turns.join(", "))));
+      make("small", {}, turns.join(", ")), looks ? make("small", {}, looks[0].toUpperCase() + looks.slice(1)) : null));
   return make("li", {}, head, expanded ? facts(face) : null);
 }
 
 function facts(face) {
   const numbers = columns.filter((column) => !["name", "face", "height"].includes(column.key) && !column.key.startsWith("best.") && faces[column.key][face] !== null);
   const list = (pairs) => make("dl", {}, ...pairs.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
-  const plain = numbers.filter((column) => !column.key.startsWith("quality."));
+  const apart = /^(quality|expression|gender|age_interval)\.|^age$/;
+  const plain = numbers.filter((column) => !apart.test(column.key));
   const quality = numbers.filter((column) => column.key.startsWith("quality."));
   const points = faces.landmarks[face];
   const names = ["left eye", "right eye", "nose", "left mouth corner", "right mouth corner"];
   return make("div", { class: "facts" },
     list([["Box, px", faces.box[face].map((number) => Math.round(number)).join(", ")], ...plain.map((column) => [column.title, shown(faces[column.key][face], column)])]),
+    ...appearance(face),
     ...(quality.length ? [make("h4", {}, "Quality, 0 to 100"), ...quality.map((column) => make("div", { class: "meter" }, make("span", {}, column.title),
       make("i", { vars: { "--value": `${faces[column.key][face]}%` } }), make("span", {}, shown(faces[column.key][face], column))))] : []),
     ...(points ? [make("h4", {}, "Landmarks, px"), list(names.map((name, i) => [name, `${Math.round(points[2 * i])}, ${Math.round(points[2 * i + 1])}`]))] : []));
