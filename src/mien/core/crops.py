@@ -16,6 +16,9 @@ from mien.core.fields import Floats
 from mien.core.geometry import Matrix
 from mien.core.picture import Pixels
 
+LUMA = (0.299, 0.587, 0.114)
+"""What red, green and blue give to grey: ITU-R BT.601, as in Pillow's and OpenCV's conversions."""
+
 
 @dataclass(frozen=True)
 class Template:
@@ -312,6 +315,5 @@ def batch(crops: list[Pixels], *, grey: bool = False) -> Floats:
         return np.zeros((0, 1 if grey else 3, 0, 0), np.float32)
     stacked = np.stack(crops)
     if grey:
-        # ITU-R BT.601 luma, as Pillow's and OpenCV's grey conversions
-        return (stacked.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[:, None]
+        return (stacked.astype(np.float32) @ np.array(LUMA, np.float32))[:, None]
     return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2), dtype=np.float32)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from mien.core.crops import LUMA
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Jitter:
         mirror: mirror half of the pictures.
         contrast: part of the deviation from the picture's mean.
         brightness: part of white.
+        colour: part of each pixel's distance from its own grey; pictures of one channel have none.
+        coarse: part of the pictures that are shown at half their size, as small faces are.
         erase: side of the square that is greyed out, part of the picture's side; drawn from 0 for each.
     """
 
@@ -30,6 +35,8 @@ class Jitter:
     mirror: bool = False
     contrast: float = 0.0
     brightness: float = 0.0
+    colour: float = 0.0
+    coarse: float = 0.0
     erase: float = 0.0
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -37,13 +44,39 @@ class Jitter:
 
         Drawn from torch's global generator, which `Lab` sets for each step.
         """
-        pixels = self._moved(pixels.float())
+        pixels = pixels.float()
+        return self._finished(_sampled(pixels, self._affine(len(pixels))))
+
+    def together(self, pixels: Tensor, points: Tensor, partners: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Change pictures and the points in them alike.
+
+        Args:
+            pixels: (n, C, H, W), 0..255.
+            points: (n, k, 2) x y in parts of the width and height.
+            partners: for each of the k points the one that is it in a mirror, such as the other eye.
+
+        Returns:
+            Pictures as from calling it, and (n, k, 2) points, which may have left the picture.
+        """
+        pixels = pixels.float()
+        affine = self._affine(len(pixels))
+        # The map leads from where a pixel lands to where it comes from; points go the other way.
+        placed = torch.linalg.solve(affine[:, :, :2], (2 * points - 1 - affine[:, None, :, 2]).mT).mT
+        mirrored = torch.linalg.det(affine[:, :, :2]) < 0
+        placed = torch.where(mirrored[:, None, None], placed[:, list(partners)], placed)
+        return self._finished(_sampled(pixels, affine)), ((placed + 1) / 2).to(points)
+
+    def _finished(self, pixels: Tensor) -> Tensor:
         if self.contrast or self.brightness:
             pixels = self._lit(pixels)
+        if self.colour and pixels.shape[1] == 3:
+            pixels = self._coloured(pixels)
+        if self.coarse:
+            pixels = self._coarsened(pixels)
         return self._erased(pixels) if self.erase else pixels
 
-    def _moved(self, pixels: Tensor) -> Tensor:
-        count = len(pixels)
+    def _affine(self, count: int) -> Tensor:
+        """Return (n, 2, 3) maps from where a pixel lands to where it comes from, both in -1..1."""
         angle = _drawn(count, math.radians(self.turn))
         scale = 1 + _drawn(count, self.zoom)
         flip = torch.where(torch.rand(count) < 0.5, -1.0, 1.0) if self.mirror else torch.ones(count)
@@ -53,9 +86,7 @@ class Jitter:
             torch.stack([flip * scale * angle.cos(), -scale * angle.sin(), move[:, 0]], dim=1),
             torch.stack([flip * scale * angle.sin(), scale * angle.cos(), move[:, 1]], dim=1),
         ]
-        affine = torch.stack(rows, dim=1).to(pixels)
-        grid = functional.affine_grid(affine, list(pixels.shape), align_corners=False)
-        return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+        return torch.stack(rows, dim=1)
 
     def _lit(self, pixels: Tensor) -> Tensor:
         shape = (len(pixels), 1, 1, 1)
@@ -63,6 +94,17 @@ class Jitter:
         offset = 255 * _drawn(len(pixels), self.brightness).reshape(shape).to(pixels)
         mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
         return ((pixels - mean) * gain + mean + offset).clamp(0, 255)
+
+    def _coloured(self, pixels: Tensor) -> Tensor:
+        grey = (pixels * pixels.new_tensor(LUMA)[:, None, None]).sum(dim=1, keepdim=True)
+        gain = (1 + _drawn(len(pixels), self.colour)).reshape(-1, 1, 1, 1).to(pixels)
+        return ((pixels - grey) * gain + grey).clamp(0, 255)
+
+    def _coarsened(self, pixels: Tensor) -> Tensor:
+        small = functional.avg_pool2d(pixels, 2)
+        again = functional.interpolate(small, size=pixels.shape[-2:], mode="bilinear", align_corners=False)
+        chosen = torch.rand(len(pixels)) < self.coarse
+        return torch.where(chosen[:, None, None, None].to(pixels.device), again, pixels)
 
     def _erased(self, pixels: Tensor) -> Tensor:
         count, _, height, width = pixels.shape
@@ -78,3 +120,8 @@ class Jitter:
 
 def _drawn(count: int, most: float) -> Tensor:
     return (2 * torch.rand(count) - 1) * most
+
+
+def _sampled(pixels: Tensor, affine: Tensor) -> Tensor:
+    grid = functional.affine_grid(affine.to(pixels), list(pixels.shape), align_corners=False)
+    return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)

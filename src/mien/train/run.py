@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import inspect
 import json
 import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -47,6 +49,40 @@ class Trained:
     folder: Path
     seconds: float
     score: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How a run learned.
+
+    Attributes:
+        loss: mean of each round's logged training losses; NaN where none was logged.
+        valid: the validation score of each round.
+    """
+
+    loss: tuple[float, ...]
+    valid: tuple[float, ...]
+
+
+def curve(folder: Path) -> Curve:
+    """Read how a run learned from the logs of its parts; a round that was begun anew counts once."""
+    losses: dict[int, list[float]] = {}
+    scores: dict[int, float] = {}
+    for log in sorted(
+        (folder / "logs").glob("part*/metrics.csv"), key=lambda path: int(path.parent.name[4:])
+    ):
+        part: dict[int, list[float]] = {}
+        with log.open() as file:
+            for row in csv.DictReader(file):
+                if row.get("loss"):
+                    part.setdefault(int(row["epoch"]), []).append(float(row["loss"]))
+                if row.get("valid"):
+                    scores[int(row["epoch"])] = float(row["valid"])
+        losses |= part
+    rounds = range(1 + max(scores, default=-1))
+    nan = float("nan")
+    means = (losses.get(number, [nan]) for number in rounds)
+    return Curve(tuple(sum(m) / len(m) for m in means), tuple(scores.get(number, nan) for number in rounds))
 
 
 def folder_of(system: str, lab: Lab[Any]) -> Path:
@@ -185,7 +221,9 @@ def _best(folder: Path) -> dict[str, Any]:
     """Return path and score of the best checkpoint, from its name; the earliest of equals."""
     found = []
     for path in (folder / "checkpoints").glob("best-*.ckpt"):
-        parts = dict(part.split("=") for part in path.stem.split("-")[1:])
-        found.append((float(parts["valid"]), -int(parts["epoch"]), path))
+        # Scores are negative where they are errors.
+        parts = re.fullmatch(r"best-epoch=(\d+)-valid=(-?[\d.]+)", path.stem)
+        if parts:
+            found.append((float(parts[2]), -int(parts[1]), path))
     score, _, path = max(found)
     return {"path": path, "score": score}

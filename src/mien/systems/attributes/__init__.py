@@ -1,0 +1,1 @@
+"""Age, gender and other attributes."""
