@@ -6,7 +6,7 @@ import importlib.metadata
 import multiprocessing
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,13 +14,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mien.core.atomic import writing
 from mien.core.errors import MienError
 from mien.core.system import Arm, Evidence, System
+from mien.evaluate import plots
 from mien.evaluate.metrics import METRICS, Numbers
 from mien.evaluate.statistics import TEST, compare
 from mien.train.lab import Lab
-from mien.train.run import Trained, code_of, train
+from mien.train.run import Curve, Trained, code_of, curve, train
 from mien.train.settings import Settings, override
 
 _PACKAGES = ("torch", "lightning", "numpy")
@@ -108,10 +111,12 @@ class Outcome:
     Attributes:
         parts: for each part of the test rows (targets, predictions).
         seconds: of training.
+        curve: how it learned.
     """
 
     parts: tuple[tuple[Numbers, Numbers], ...]
     seconds: float
+    curve: Curve
 
 
 def run_job(job: Job) -> Outcome:
@@ -121,7 +126,7 @@ def run_job(job: Job) -> Outcome:
     torch.set_num_threads(1)
     trained = _train(job)
     parts = tuple(trained.lab.predictions(part.rows) for part in trained.lab.test_parts())
-    return Outcome(parts, trained.seconds)
+    return Outcome(parts, trained.seconds, curve(trained.folder))
 
 
 def _train(job: Job) -> Trained:
@@ -138,14 +143,14 @@ def reproduce(
     workers: int = 0,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> list[Path]:
-    """Reproduce every claim of a system: a result file for each claim and each part of the test rows.
+    """Reproduce every claim of a system: a result file and plots for each claim and part of the test rows.
 
     Runs that are finished are not run again; a stopped reproduction goes on where it was.
 
     Args:
         room: of the system.
         system: its id.
-        folder: of result files.
+        folder: of result files and of plots beside them.
         workers: runs side by side, each on one thread; 0 is one for each core.
         progress: is told how many runs are done, of how many, and which was the last.
 
@@ -170,26 +175,62 @@ def reproduce(
             progress(len(outcomes), len(jobs), jobs[job])
     written = []
     for index, plan in enumerate(chosen.reproductions):
-        for evidence in _evidence(chosen, plan, room, outcomes):
-            path = folder / system / f"{index}-{evidence.data[0].split.replace(' ', '-')}.json"
-            with writing(path, text=True) as file:
-                file.write(evidence.to_json())
+        arms = {
+            name: [outcomes[Job(room, system, plan.recipe, changes, seed)] for seed in plan.seeds]
+            for name, changes in plan.arms
+        }
+        top = folder / system
+        curves = {name: [run.curve for run in runs] for name, runs in arms.items()}
+        _write(top / f"{index}-learning.svg", plots.learning(curves))
+        lab = chosen.make(chosen.settings(plan.recipe), plan.seeds[0])
+        for place, evidence in enumerate(_evidence(chosen, plan, lab, arms)):
+            path = top / f"{index}-{evidence.data[0].split.replace(' ', '-')}.json"
+            _write(path, evidence.to_json().encode())
+            for kind, plot in _plots(chosen.row, lab.classes, evidence, place, arms):
+                _write(path.with_name(f"{path.stem}-{kind}.svg"), plot)
             written.append(path)
     return written
 
 
+def _write(path: Path, data: bytes) -> None:
+    with writing(path) as file:
+        file.write(data)
+
+
+def _plots(
+    row: System,
+    classes: tuple[str, ...],
+    evidence: Evidence,
+    part: int,
+    arms: Mapping[str, Sequence[Outcome]],
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the plots that fit a result, by kind; those of classes show the first arm."""
+    yield "arms", plots.arms(evidence)
+    first = evidence.arms[0].name
+    targets, one = arms[first][0].parts[part]
+    predictions = {name: [run.parts[part][1] for run in runs] for name, runs in arms.items()}
+    metric = METRICS[evidence.metric]
+    title = f"{first}, {evidence.data[0].name}/{evidence.data[0].split}"
+    if targets.ndim == 1 and targets.dtype.kind in "iu" and metric.takes == "classes":
+        count = 1 + int(max(np.max(targets), *(metric.read(p).max() for p in predictions[first])))
+        names = classes if len(classes) >= count else [str(number) for number in range(count)]
+        yield (
+            "confusion",
+            plots.confusion(targets, [metric.read(p) for p in predictions[first]], names, title),
+        )
+        if one.ndim == 2 and np.allclose(one.sum(axis=1), 1, atol=1e-3) and one.min() >= 0:
+            yield "reliability", plots.reliability(targets, predictions[first], title)
+    if "age" in row.makes and evidence.metric in ("MAE", "CS@5") and targets.shape == one.shape:
+        yield "decades", plots.error_by_decade(targets, predictions)
+
+
 def _evidence(
-    chosen: Paper, plan: Reproduction, room: str, outcomes: Mapping[Job, Outcome]
+    chosen: Paper, plan: Reproduction, lab: Lab[Any], arms: Mapping[str, Sequence[Outcome]]
 ) -> list[Evidence]:
     claim = next((c for c in chosen.row.claims if c.text == plan.claim), None)
     if claim is None:
         raise Unknown(f"{chosen.row.id} reproduces a claim that its row does not make: {plan.claim!r}")
-    arms = {
-        name: [outcomes[Job(room, chosen.row.id, plan.recipe, changes, seed)] for seed in plan.seeds]
-        for name, changes in plan.arms
-    }
     metric = METRICS[plan.metric]
-    lab = chosen.make(chosen.settings(plan.recipe), plan.seeds[0])
     made = []
     for index, part in enumerate(lab.test_parts()):
         targets = next(iter(arms.values()))[0].parts[index][0]
