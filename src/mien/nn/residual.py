@@ -16,13 +16,14 @@ class SqueezeExcitation(nn.Module):
     Args:
         channels: of the input.
         reduction: the hidden layer has 1 / reduction as many units.
+        bias: add one behind W1 and W2; the paper's formula has none.
     """
 
-    def __init__(self, channels: int, reduction: int = 8) -> None:
+    def __init__(self, channels: int, reduction: int = 8, *, bias: bool = True) -> None:
         super().__init__()
         hidden = max(1, channels // reduction)
-        self.squeeze = nn.Linear(channels, hidden)
-        self.excite = nn.Linear(hidden, channels)
+        self.squeeze = nn.Linear(channels, hidden, bias=bias)
+        self.excite = nn.Linear(hidden, channels, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, c, h, w) of (n, c, h, w)."""
