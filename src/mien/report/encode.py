@@ -89,12 +89,15 @@ def reencode(
         for index, (frame, clock) in enumerate(decode(source, picture, Damage())):
             if index == count:
                 break
+            # The decoder goes on to build later frames on this one's data. This comes before all else: PyAV
+            # keeps pointers to a frame's side data, once looked at, and a copy would leave them dangling.
+            frame.make_writable()
             if not written:
                 _prepare(stream, frame, picture)
                 output.start_encoding()
                 # AVI counts from 0; what its clock shows at the first frame is the decoder's delay.
                 start = clock if output.format.name == "avi" else 0.0
-            made = _writable(frame, stream.pix_fmt)
+            made = _like(frame, stream.pix_fmt)
             change(index, picture, frame, made)
             last = _stamp(made, clock - start, picture.time_base, last)
             output.mux(stream.encode(made))
@@ -109,12 +112,10 @@ def reencode(
     return written
 
 
-def _writable(frame: Any, form: str) -> Any:
+def _like(frame: Any, form: str) -> Any:
     from av.video.frame import PictureType
 
     made = frame if frame.format.name == form else frame.reformat(format=form)
-    # The decoder goes on to build later frames on this one's data.
-    made.make_writable()
     made.pict_type = PictureType.NONE
     return made
 

@@ -133,7 +133,7 @@ def frames(
             seconds, count = clock - start, index + 1
             if index % every == 0:
                 _check_size(name, decoded.width, decoded.height, limits)
-                yield Frame(index, seconds, _upright(decoded, stream), clock)
+                yield Frame(index, seconds, upright(decoded, stream), clock)
         told = _length(stream) or 0.0
     reason = damage.reason
     if not isinstance(source, int):
@@ -309,7 +309,8 @@ def _check_size(name: str, width: int, height: int, limits: Limits) -> None:
         raise UnreadablePicture(name, f"{width} x {height} pixels, more than the limit of {limits.pixels}")
 
 
-def _upright(frame: Any, stream: Any) -> Pixels:
+def upright(frame: Any, stream: Any) -> Pixels:
+    """Return a decoded PyAV frame of a stream as `frames` gives it: RGB, turned, with square pixels."""
     aspect = stream.sample_aspect_ratio or Fraction(1)
     width = frame.width
     if aspect != 1 and Fraction(1, _WIDEST_PIXEL) <= aspect <= _WIDEST_PIXEL:
@@ -332,12 +333,25 @@ def display_matrix(frame: Any) -> npt.NDArray[np.float64] | None:
 
 def turned(pixels: Pixels, matrix: npt.NDArray[np.float64] | None) -> Pixels:
     """Turn and mirror a stored picture as its display matrix says, to the nearest quarter turn (a view)."""
+    lying, down, right = _turn(matrix)
+    return (pixels.swapaxes(0, 1) if lying else pixels)[::down, ::right]
+
+
+def turned_back(pixels: Pixels, matrix: npt.NDArray[np.float64] | None) -> Pixels:
+    """Undo `turned`: return an upright picture as it is to be stored (a view)."""
+    lying, down, right = _turn(matrix)
+    pixels = pixels[::down, ::right]
+    return pixels.swapaxes(0, 1) if lying else pixels
+
+
+def _turn(matrix: npt.NDArray[np.float64] | None) -> tuple[bool, int, int]:
+    """Return whether rows and columns change places, and then in which steps (1 or -1) each is read."""
     if matrix is None or not math.isfinite(float(matrix.sum())):
-        return pixels
+        return False, 1, 1
     (a, b), (c, d) = matrix
     if abs(a * d) >= abs(b * c):
-        return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return pixels.transpose(1, 0, 2)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]
+        return False, -1 if d < 0 else 1, -1 if a < 0 else 1
+    return True, -1 if b < 0 else 1, -1 if c < 0 else 1
 
 
 def _plain(error: BaseException) -> str:
