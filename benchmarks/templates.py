@@ -3,9 +3,9 @@
 python benchmarks/templates.py [SET ...] [--rows 300]
 
 Each of some train pictures, evenly spaced, goes through detection and landmarks as any photo would, four
-times enlarged, since the crops are smaller than the photos that the pipeline expects. Told are the medians over
-the faces found, in fractions of the side, and how far landmarks scatter around them: half of the range between
-the quartiles. Only detection and mesh are used, no model that was trained on the set.
+times enlarged, since crops are smaller than the photos that the pipeline expects. Told are the medians over
+the faces found, in fractions of the side, and how far landmarks scatter around them: half of the range
+between the quartiles. Only detection and mesh are used, no model that was trained on the set.
 """
 
 from __future__ import annotations

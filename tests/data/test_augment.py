@@ -71,6 +71,34 @@ def test_light_keeps_the_range_and_shifts_the_mean_by_at_most_its_part() -> None
     assert 15 < float(change.max()) <= 25.6
 
 
+def test_colours_fade_and_grow_around_the_same_grey() -> None:
+    torch.manual_seed(0)
+    pixels = torch.cat([pictures(64)] * 3, dim=1)
+    pixels = 90 + 0.3 * pixels * torch.tensor([1.0, 0.8, 0.5])[:, None, None]
+    made = Jitter(colour=0.6)(pixels)
+    grey = [
+        np.asarray(Image.fromarray(p.byte().permute(1, 2, 0).numpy()).convert("L")) for p in (*pixels, *made)
+    ]
+    assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(grey[:64], grey[64:], strict=True)) <= 1
+    gain = (made[:, 0] - made[:, 2]).mean(dim=(1, 2)) / (pixels[:, 0] - pixels[:, 2]).mean(dim=(1, 2))
+    assert 0.4 <= float(gain.min()) < 0.5
+    assert 1.5 < float(gain.max()) <= 1.6 + 1e-3
+    one = pictures(3)
+    torch.testing.assert_close(Jitter(colour=0.6)(one), one, atol=1e-3, rtol=0)
+
+
+def test_the_part_asked_for_is_shown_at_half_its_size() -> None:
+    torch.manual_seed(0)
+    pixels = torch.cat([torch.ones(1, 1, 32, 16), torch.zeros(1, 1, 32, 16)], dim=3).roll(1, dims=3) * 255
+    made = Jitter(coarse=0.25)(pixels.repeat(400, 1, 1, 1))
+    changed = (made - pixels).abs().amax(dim=(1, 2, 3)) > 1
+    assert 70 < int(changed.sum()) < 130
+    coarse = made[changed]
+    # Edges have grown soft, and lie where they lay.
+    assert float((coarse[..., 1:] - coarse[..., :-1]).abs().max()) < 130
+    torch.testing.assert_close(coarse.mean(), pixels.mean(), atol=1.0, rtol=0)
+
+
 def test_erasing_hides_a_square_of_at_most_its_side() -> None:
     torch.manual_seed(0)
     made = Jitter(erase=0.5)(torch.zeros(256, 3, 40, 40))

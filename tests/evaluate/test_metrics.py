@@ -221,3 +221,10 @@ def test_constant_predictions_are_no_error() -> None:
     assert metrics.ccc(numbers, constant) == pytest.approx(0.0)
     assert metrics.ccc(constant, constant) == 0.0
     assert metrics.icc31(constant, constant) == 0.0
+
+
+def test_the_error_over_decades_weighs_each_decade_alike() -> None:
+    ages = np.array([1, 2, 3, 9, 10, 45, 89, 90, 101, 116])
+    off = np.array([1, 1, 1, 1, 2, 3, 4, 6, 7, 8.0])
+    assert metrics.decades(ages).tolist() == [0, 0, 0, 0, 1, 4, 8, 9, 9, 9]
+    assert metrics.mae_over_decades(ages, ages - off) == pytest.approx((1 + 2 + 3 + 4 + 7) / 5)

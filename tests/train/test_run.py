@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,6 +52,18 @@ def test_it_learns_and_keeps_the_best_weights(tmp_path: Path) -> None:
     assert len(scores) == SETTINGS.rounds
     assert trained.score == pytest.approx(max(scores), abs=1e-6)
     assert list((tmp_path / "logs" / "part0").glob("events.out.tfevents*"))
+
+
+def test_scores_that_are_errors_are_negative_and_the_least_is_kept(tmp_path: Path) -> None:
+    class Errs(Toy):
+        def score(self, targets: Any, predictions: Any) -> float:
+            return super().score(targets, predictions) - 30
+
+    trained = train("toy", lambda: Errs(SETTINGS, 3), folder=tmp_path, progress=False)
+    with (tmp_path / "logs" / "part0" / "metrics.csv").open() as file:
+        scores = [float(row["valid"]) for row in csv.DictReader(file) if row.get("valid")]
+    assert trained.score == pytest.approx(max(scores), abs=1e-5)
+    assert -30 < trained.score < -29
 
 
 def test_killed_at_any_moment_it_ends_at_the_same_weights(tmp_path: Path, undisturbed: Path) -> None:
