@@ -169,6 +169,32 @@ def sets() -> str:
     return f"{table}\n\n`mien data convert NAME PATH` takes\n\n{layouts}"
 
 
+def systems() -> str:
+    """Return the table of all papers with their level and verdicts; those that are built have a page."""
+    from mien import index
+
+    return _table(
+        ("#", "system", "paper", "room", "level", "claims"),
+        [
+            (
+                str(entry.number),
+                f"[{entry.id}](systems/{entry.id}.md)" if entry.system else entry.id,
+                entry.title,
+                entry.room,
+                f"{entry.level} {index.LEVELS[entry.level]}",
+                "<br>".join(
+                    dict.fromkeys(
+                        f"{run.evidence.holds}{' (stale)' if run.stale else ''}: {run.evidence.claim}"
+                        f" ({run.evidence.data[0].split})"
+                        for run in entry.runs
+                    )
+                ),
+            )
+            for entry in index.entries()
+        ],
+    )
+
+
 def contributing() -> str:
     """Return CONTRIBUTING.md, which lies outside the folder of the documentation."""
     text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text("utf-8")
@@ -184,6 +210,7 @@ WRITERS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "formats": formats,
         "models": models,
         "sets": sets,
+        "systems": systems,
         "thresholds": thresholds,
     }
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 import runpy
 import shlex
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from mien import index
 from mien.cli.app import app
 from mien.core.card import Card, Detector
 from mien.core.fields import FIELDS
+from mien.core.system import Arm, DataUsed, Evidence
 from mien.runtime import assets
 
 ROOT = Path(__file__).parents[1]
@@ -201,6 +203,74 @@ def test_readme_names_the_package_of_every_default_model() -> None:
     for asset in assets.table().values():
         if asset.default:
             assert f"`{asset.sources[0].removeprefix('pypi:').partition('==')[0]}`" in text, asset.name
+
+
+def test_every_built_paper_has_a_page_with_its_claims_and_commands_that_the_program_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import papers
+
+    assert papers.built()
+    for entry in papers.built():
+        page = tmp_path / f"{entry.id}.md"
+        page.write_text(papers.page(entry), "utf-8")
+        assert entry.system is not None
+        for claim in entry.system.claims:
+            assert f"## {claim.text}" in page.read_text("utf-8")
+        for arguments in _commands(page):
+            found = COMMANDS.get_command(click.Context(COMMANDS), arguments[0])  # type: ignore[attr-defined]
+            assert found is not None
+            found.make_context("mien", arguments[1:])
+        assert len(list(_commands(page))) == len(entry.commands)
+
+
+def test_a_papers_page_shows_verdict_numbers_plots_and_caveat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    import papers
+
+    entry = index.find("ferplus")
+    assert entry.system is not None
+    assert entry.file is not None
+    claim = entry.system.claims[0]
+    made = Evidence(
+        evidence=1,
+        system="ferplus",
+        claim=claim.text,
+        metric="accuracy",
+        data=(DataUsed("fer2013", "test", 3000, "0" * 64),),
+        seeds=(0, 1),
+        arms=(Arm("drawing", (0.70, 0.72)), Arm("majority", (0.71, 0.73))),
+        difference=-0.01,
+        interval=(-0.02, 0.005),
+        holds="inconclusive",
+        test="",
+        paper_value=0.851,
+        code=hashlib.sha256(entry.file.read_bytes()).hexdigest(),
+        version="",
+        packages=("torch 2",),
+        machine="two cores",
+        seconds=600,
+        finished="2026-11-25T00:00:00+00:00",
+        note="a small network",
+    )
+    (tmp_path / "ferplus").mkdir()
+    (tmp_path / "ferplus" / "0-test.json").write_text(made.to_json())
+    (tmp_path / "ferplus" / "0-test-arms.svg").write_text("<svg/>")
+    monkeypatch.setattr(index, "results_folder", lambda: tmp_path)
+    text = papers.page(index.find("ferplus"))
+    assert "**Inconclusive**" in text
+    assert "-0.0100 (95 % -0.0200 to +0.0050) on 3,000 rows" in text
+    assert "| drawing | **0.7100** | 0.0141 | 0.7000 | 0.7200 |" in text
+    assert "| *the paper's own number* | *0.851* |" in text
+    assert "(../images/systems/ferplus/0-test-arms.svg)" in text
+    assert "confusion.svg" not in text
+    assert "    A small network." in text
+    assert "Stale" not in text
+    (tmp_path / "ferplus" / "0-test.json").write_text(replace(made, code="other").to_json())
+    assert "Stale" in papers.page(index.find("ferplus"))
 
 
 def test_generated_parts_name_every_command_field_and_model() -> None:

@@ -96,6 +96,22 @@ def test_a_row_is_read_without_running_the_file(house: Path) -> None:
     assert entry.level == 2
 
 
+def test_recipes_and_commands_are_told_without_running_the_file(house: Path) -> None:
+    write(
+        house, TRAINED.replace("RECIPES = {}", 'RECIPES = MappingProxyType({"cpu": 1, "ship": Config({})})')
+    )
+    entry = index.find("gin")
+    assert entry.recipes == ("cpu", "ship")
+    assert entry.commands == (
+        "mien reproduce gin",
+        "mien train gin --recipe cpu",
+        "mien train gin --recipe ship",
+        "mien export gin gin.onnx",
+        "mien evaluate gin",
+    )
+    assert entry.about == "A paper that runs nothing when it is read."
+
+
 def test_a_row_alone_is_built_and_no_more(house: Path) -> None:
     write(house, ROW)
     assert index.find("gin").level == 1

@@ -52,6 +52,8 @@ class Entry:
         file: its file; None while it is absent.
         trains: its file has a recipe and the arms of a reproduction.
         runs: its result files.
+        recipes: the names of its recipes.
+        about: what its file says of itself, Markdown; its first sentence names the paper.
     """
 
     number: int
@@ -62,6 +64,24 @@ class Entry:
     file: Path | None = None
     trains: bool = False
     runs: tuple[Run, ...] = ()
+    recipes: tuple[str, ...] = ()
+    about: str = ""
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The exact commands that make what is known of it."""
+        if not self.trains:
+            return ()
+        ships = (
+            (f"mien export {self.id} {self.id}.onnx", f"mien evaluate {self.id}")
+            if "ship" in self.recipes
+            else ()
+        )
+        return (
+            f"mien reproduce {self.id}",
+            *(f"mien train {self.id} --recipe {r}" for r in self.recipes),
+            *ships,
+        )
 
     @property
     def level(self) -> int:
@@ -137,11 +157,14 @@ def _entry(system: str, paper: dict[str, Any]) -> Entry:
         return Entry(number, system, room, title)
     source = file.read_bytes()
     row, names = read_row(source, str(file))
+    tree = ast.parse(source)
     if (row.id, row.room) != (system, room):
         raise BadRow(f"{file}: its row says {row.id} in {row.room}, the table of papers {system} in {room}")
     digest = hashlib.sha256(source).hexdigest()
     runs = tuple(_run(path, digest) for path in sorted((results_folder() / system).glob("*.json")))
-    return Entry(number, system, room, title, row, file, {"RECIPES", "REPRODUCE"} <= names, runs)
+    trains = {"RECIPES", "REPRODUCE"} <= names
+    about = ast.get_docstring(tree) or ""
+    return Entry(number, system, room, title, row, file, trains, runs, _recipes(tree), about)
 
 
 def _run(path: Path, digest: str) -> Run:
@@ -176,6 +199,16 @@ def read_row(source: bytes, where: str) -> tuple[System, set[str]]:
         raise BadRow(f"{where}: its row is not literal ({error})") from error
     except MienError as error:
         raise BadRow(str(error)) from error
+
+
+def _recipes(tree: ast.Module) -> tuple[str, ...]:
+    """Return the names in `RECIPES = MappingProxyType({"tiny": ...})`, or in the mapping alone."""
+    for statement in tree.body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "RECIPES" for target in targets):
+            keys = next((node.keys for node in ast.walk(statement) if isinstance(node, ast.Dict)), [])
+            return tuple(str(key.value) for key in keys if isinstance(key, ast.Constant))
+    return ()
 
 
 def _literal(node: ast.expr) -> Any:

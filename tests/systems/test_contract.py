@@ -49,8 +49,9 @@ def test_every_claim_has_a_reproduction_that_fits(chosen: Paper) -> None:
             chosen.settings(plan.recipe, changes)
 
 
-def test_recipes_are_there_and_of_the_systems_own_kind(chosen: Paper) -> None:
+def test_recipes_are_there_and_of_the_systems_own_kind(entry: Entry, chosen: Paper) -> None:
     assert {"tiny", "cpu", "paper"} <= set(chosen.recipes)
+    assert entry.recipes == tuple(chosen.recipes)
     assert len({type(settings) for settings in chosen.recipes.values()}) == 1
 
 

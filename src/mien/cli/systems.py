@@ -63,7 +63,7 @@ def _said(entry: Entry) -> str:
 @app.command("show")
 @common.guarded
 def show(name: Annotated[str, typer.Argument(help="Id of a system.", show_default=False)]) -> None:
-    """Tell a system's paper, claims and runs."""
+    """Tell a system's paper, claims, recipes and runs, and the exact commands that make them."""
     from mien import index
 
     try:
@@ -74,6 +74,7 @@ def show(name: Annotated[str, typer.Argument(help="Id of a system.", show_defaul
     common.out(f"{entry.id} in {entry.room}: level {entry.level}, {index.LEVELS[entry.level]}")
     if entry.system is None:
         return
+    common.out(entry.about.partition("\n")[0])
     for claim in entry.system.claims:
         paper = "" if claim.paper_value is None else f" [the paper: {claim.paper_value:g}, {claim.where}]"
         common.out(f"claim: {claim.text}{paper}\n  shown by: {claim.protocol}")
@@ -84,5 +85,11 @@ def show(name: Annotated[str, typer.Argument(help="Id of a system.", show_defaul
                 low, high = run.evidence.interval
                 common.out(f"  {run.evidence.holds} ({run.path.name}{stale}): {arms}")
                 common.out(f"    difference {run.evidence.difference:+.4f}, 95 % {low:+.4f} to {high:+.4f}")
+                if run.evidence.note:
+                    common.out(f"    note: {run.evidence.note}")
+    if entry.recipes:
+        common.out(f"recipes: {', '.join(entry.recipes)}")
     if entry.system.serves:
         common.out(f"used by: {entry.system.serves}")
+    for command in entry.commands:
+        common.out(f"  {command}")

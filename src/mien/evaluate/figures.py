@@ -23,7 +23,7 @@ OF_CLASSES = ("accuracy", "balanced accuracy", "macro F1", "Cohen's kappa", "ECE
 OF_VALUES = ("MAE", "RMSE", "CORR", "CCC")
 """What is told of predicted values."""
 
-_AGE = ("CS@5",)
+_AGE = ("MAE over decades", "CS@5")
 _SIGNED = ("SAGR",)
 # Of one group: what depends on the mixture of classes in it would not compare with the others.
 _OF_GROUPS = ("accuracy", "MAE", "CS@5")

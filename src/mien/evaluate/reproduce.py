@@ -26,6 +26,7 @@ from mien.train.lab import Lab
 from mien.train.run import Curve, Trained, code_of, curve, train
 from mien.train.settings import Settings, override
 
+_OF_AGES = ("MAE", "MAE over decades", "CS@5")
 _PACKAGES = ("torch", "lightning", "numpy")
 
 
@@ -220,7 +221,11 @@ def _plots(
         )
         if one.ndim == 2 and np.allclose(one.sum(axis=1), 1, atol=1e-3) and one.min() >= 0:
             yield "reliability", plots.reliability(targets, predictions[first], title)
-    if "age" in row.makes and evidence.metric in ("MAE", "CS@5") and targets.shape == one.shape:
+    if (
+        "age" in row.makes
+        and evidence.metric in ("MAE", "MAE over decades", "CS@5")
+        and targets.shape == one.shape
+    ):
         yield "decades", plots.error_by_decade(targets, predictions)
 
 
