@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from mien.report.charts import _quantile, _scale, histogram, spreads
+from mien.report.charts import _quantile, _scale, bars, histogram, spreads
 
 
 def test_counts_land_in_their_bins_and_those_outside_in_the_outer_ones() -> None:
@@ -47,10 +47,24 @@ def test_quantiles_are_those_of_numpy() -> None:
     assert _quantile([7.0], 0.95) == 7
 
 
+def test_bars_are_as_long_as_the_counts_and_keep_their_order() -> None:
+    figure = bars("T", "faces", [("b", 6), ("a", 3), ("none", 0)], {"b": "#123456"})
+    assert re.findall(r"<title>(.*?)</title>", figure) == [
+        "b: 6 faces, 67 %",
+        "a: 3 faces, 33 %",
+        "none: 0 faces, 0 %",
+    ]
+    widths = [float(value) for value in re.findall(r'x="104" y="\d+" width="([\d.]+)"', figure)]
+    assert widths[0] == pytest.approx(2 * widths[1])
+    assert widths[2] == 0
+    assert figure.count('fill="#123456"') == 1
+
+
 def test_charts_are_whole_markup_and_names_are_escaped() -> None:
     for figure in (
         histogram("<b>&", "a < b", [1.0], [0, 1, 2]),
         spreads("<b>&", "a < b", [("<i>", [1.0, 2.0]), ("none", [])]),
+        bars("<b>&", "a < b", [("<i>", 1)]),
     ):
         tree = ElementTree.fromstring(figure)
         assert tree.findtext("figcaption") == "<b>&"

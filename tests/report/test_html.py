@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import programs
+import shipping
 from mien.core.errors import UnreadablePicture, printable
 from mien.core.faces import Faces
 from mien.core.picture import Picture
@@ -23,6 +24,7 @@ from mien.report import html
 from mien.report.html import Run, advice, write_page
 from mien.report.pictures import has_picture, picture_name, write_picture
 from mien.report.tables import rows_of
+from mien.report.timeline import Timeline
 from mien.runtime.stream import Result
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ FLAGS = (
 
 
 def a_run(new: int, command: str = "mien analyze photos -o report") -> Run:
-    return Run(command, datetime(2026, 1, 2, 3, 4, tzinfo=UTC), 12.34, new, ())
+    cards = (shipping.expression_card(), shipping.age_card())
+    return Run(command, datetime(2026, 1, 2, 3, 4, tzinfo=UTC), 12.34, new, cards)
 
 
 def found(source: str | Path, *faces: tuple[float, float, float]) -> Result:
@@ -61,6 +64,9 @@ def found(source: str | Path, *faces: tuple[float, float, float]) -> Result:
         pose=pose,
         quality=quality,
         expression=np.tile(np.array([[0.2, 0.8]], np.float32), (count, 1)),
+        age=np.linspace(34, 8, count).astype(np.float32) if count else np.zeros(0, np.float32),
+        age_interval=np.tile(np.array([[-2, 41.2]], np.float32), (count, 1)),
+        gender=np.tile(np.array([[0.87, 0.13]], np.float32), (count, 1)),
         label_names={"expression": ("sadness", "happiness")},
         picture_size=(600, 400),
         source=os.fspath(source),
@@ -218,6 +224,95 @@ def test_a_face_opens_its_picture_with_the_numbers_of_all_its_faces(seen: Seen) 
     assert viewer.locator("h2").inner_text() == HOSTILE
     page.keyboard.press("Escape")
     assert not viewer.is_visible()
+
+
+def test_how_a_face_appears_is_said_with_bars_its_interval_and_the_models_limits(seen: Seen) -> None:
+    page = seen.page
+    page.get_by_role("button", name="Face 0 of b.jpg").press("Enter")
+    viewer = page.locator("#viewer")
+    assert (
+        "Appears 34 years old, likely 0 to 41; appears female, 87 %"
+        in viewer.locator(".pick").first.inner_text()
+    )
+    facts = viewer.locator(".facts")
+    assert facts.locator("h4").all_inner_texts()[:3] == ["Expression", "Age", "Gender"]
+    meters = facts.locator(".meter.mood").all_inner_texts()
+    assert [text.split("\n") for text in meters] == [
+        ["happiness", "80 %"],
+        ["sadness", "20 %"],
+        ["appears female", "87 %"],
+    ]
+    widths = """[...document.querySelectorAll('.facts .meter.mood i')].map((bar) =>
+      parseFloat(getComputedStyle(bar, '::after').width) / bar.clientWidth)"""
+    assert page.evaluate(widths) == pytest.approx([0.8, 0.2, 0.87], abs=0.02)
+    band = page.evaluate("""(() => { const all = document.querySelector('.years').getBoundingClientRect();
+      const part = document.querySelector('.years i').getBoundingClientRect();
+      return [(part.left - all.left) / all.width, (part.right - all.left) / all.width]; })()""")
+    assert band == pytest.approx([0, 0.412], abs=0.01)
+    assert facts.locator(".note").all_inner_texts() == [shipping.LIMITS] * 2
+    plain = facts.locator("dl").first.inner_text()
+    assert "Age" not in plain
+    assert "Gender" not in plain
+
+
+def test_expressions_and_ages_of_the_folder_are_charts_and_bands_on_the_tiles(seen: Seen) -> None:
+    page = seen.page
+    charts = dict(
+        zip(
+            page.locator(".chart figcaption").all_inner_texts(),
+            (str(svg.get_attribute("aria-label")) for svg in page.locator(".chart svg").all()),
+            strict=True,
+        )
+    )
+    assert "happiness: 6; sadness: 0" in charts["Expression"]
+    assert "30 to 40: 4" in charts["Age"]
+    assert "0 to 10: 1" in charts["Age"]
+    tile = page.locator(".tile .moods").first
+    assert tile.get_attribute("title") == "happiness 80 %, sadness 20 %"
+    parts = page.evaluate("[...document.querySelector('.moods').children].map((part) => part.clientWidth)")
+    assert parts[1] / sum(parts) == pytest.approx(0.8, abs=0.02)
+    about = page.locator(".models").inner_text()
+    assert f"Limits: {shipping.LIMITS}" in about
+    assert about.count("no commercial use") == 2
+    assert "how a face appears to a model" in page.locator("#about-title ~ .note").inner_text()
+    page.get_by_text("Table", exact=True).click()
+    assert column(page, "Appears") == ["female"] * 6
+    assert column(page, "Age")[0] == "34"
+
+
+def test_a_page_without_such_fields_says_nothing_of_them(browser: Browser, tmp_path: Path) -> None:
+    path = Path("/photos/bare.jpg")
+    whole = found(path, (100, 20, 90)).faces
+    bare = Result(str(path), Faces(whole.boxes, whole.scores, picture_size=(600, 400), source=str(path)))
+    visited = visit(browser, write(tmp_path, [(path, bare)]))
+    assert "appears to a model" not in visited.page.content()
+    assert visited.page.locator(".moods").count() == 0
+    assert "Expression" not in visited.page.locator(".chart figcaption").all_inner_texts()
+    visited.page.evaluate("open(0, 0)")
+    assert visited.page.locator(".facts h4").all_inner_texts() == []
+    assert visited.complaints == []
+    visited.page.context.close()
+
+
+def test_a_video_s_page_draws_its_tracks(browser: Browser, tmp_path: Path) -> None:
+    path = Path("/films/<b>.mp4, track 1")
+    seen = Timeline()
+    for number in range(20):
+        seen.note(replace(found(path, (100, 20, 90)), frame=number, seconds=number / 10, track=(1,)))
+    picture = Picture(np.full((400, 600, 3), 90, np.uint8), "made", (600, 400))
+    result = found(path, (100, 20, 90))
+    write_picture(tmp_path, path, picture, result.faces)
+    page = write_page(tmp_path, [path], rows_of(result), a_run(1), [("<b>.mp4", seen), ("x.mp4", Timeline())])
+    visited = visit(browser, page)
+    timelines = visited.page.locator("#timelines")
+    assert timelines.locator("h3").all_inner_texts() == ["<b>.mp4"]
+    assert timelines.locator(".key li").all_inner_texts() == ["sadness", "happiness"]
+    fills = visited.page.evaluate(
+        "[...document.querySelectorAll('#timelines .band')].map((band) => getComputedStyle(band).fill)"
+    )
+    assert fills == ["rgb(77, 111, 227)", "rgb(227, 160, 8)"]
+    assert visited.complaints == []
+    visited.page.context.close()
 
 
 def test_an_unreadable_picture_has_a_page_with_the_reason_and_what_to_do(seen: Seen) -> None:

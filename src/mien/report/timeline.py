@@ -158,9 +158,15 @@ def left_out(timeline: Timeline) -> int:
     return max(0, len(timeline.tracks()) - MOST_TRACKS)
 
 
+def _step(seconds: Numbers) -> float:
+    """Return how long a frame of a track is usually shown; 0 where there is only one."""
+    return float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.0
+
+
 def _pieces(seconds: Numbers) -> list[slice]:
     """Return the parts of a track between its gaps."""
-    cuts = [index + 1 for index, (a, b) in enumerate(pairwise(seconds)) if b - a > _LONGEST_GAP]
+    longest = max(_LONGEST_GAP, 2.5 * _step(seconds))
+    cuts = [index + 1 for index, (a, b) in enumerate(pairwise(seconds)) if b - a > longest]
     return [slice(a, b) for a, b in pairwise([0, *cuts, len(seconds)])]
 
 
@@ -182,7 +188,9 @@ def _figure(
         # A face seen in one frame only is drawn as wide as can be seen.
         end = max(float(times[-1]), float(times[0]) + length / 150)
         at = np.linspace(times[0], end, columns)
-        edges = np.cumsum(np.pad(smoothed(times, numbers, at), ((0, 0), (1, 0))), axis=1).clip(0, 1)
+        # In a long video one column stands for many frames: none of them is to be passed over.
+        means = smoothed(times, numbers, at, max(SMOOTHED, (at[1] - at[0]) / 2, _step(seconds) / 2))
+        edges = np.cumsum(np.pad(means, ((0, 0), (1, 0))), axis=1).clip(0, 1)
         for index, (label, colour) in enumerate(zip(labels, colours, strict=True)):
             upper, lower = edges[:, index + 1], edges[:, index]
             if float((upper - lower).max()) < 0.002:
@@ -202,9 +210,9 @@ def _figure(
         parts.append(f'<path class="axis" d="M{x(time):.1f} {base}v4"/>')
         parts.append(f'<text class="mid" x="{x(time):.1f}" y="{base + 17}">{_clock(time)}</text>')
     parts.append(f'<path class="axis" d="M{_LEFT} {base}H{_WIDE - _RIGHT}"/>')
-    means = values.mean(axis=0)
-    order = np.argsort(-means)[:3]
-    mostly = ", ".join(f"{labels[i]} {100 * means[i]:.0f} %" for i in order if means[i] >= 0.1)
+    shares = values.mean(axis=0)
+    order = np.argsort(-shares)[:3]
+    mostly = ", ".join(f"{labels[i]} {100 * shares[i]:.0f} %" for i in order if shares[i] >= 0.1)
     heading = f"Track {number}"
     about = f"{_clock(first)} to {_clock(last)}, {len(seconds):,} frames: {mostly}"
     parts.append(f'<text class="head" x="{_LEFT}" y="20">{heading}</text>')
@@ -231,7 +239,8 @@ def _clock(seconds: float) -> str:
 
 
 SMOOTHING_NOTE = (
-    f"Smoothed over {SMOOTHED:g} s for the eye; the table holds each frame's numbers as they are."
+    f"Smoothed for the eye, over {SMOOTHED:g} s and more in long videos; "
+    "the table holds each frame's numbers as they are."
 )
 
 _STYLE = (
