@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from mien.report.video import Sightings
     from mien.runtime.pipeline import Options, Pipeline
+    from mien.runtime.stream import Result
 
 
 @common.guarded
@@ -48,6 +50,12 @@ def video(
         Path | None,
         typer.Option("--plot", help="An .svg file: how the expression of each track changes over time."),
     ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotate", help="Write the video with its faces drawn on it, and do not print the rows."
+        ),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run finished.")] = False,
     quiet: common.Quiet = False,
     as_json: common.Json = False,
@@ -64,10 +72,15 @@ def video(
     if plot and options.want is not None and "expression" not in options.want:
         common.fail("--plot draws expressions: add expression to --want")
     videos = _videos_in(paths)
+    if annotate:
+        _check_annotated(annotate, videos)
     if output is None:
-        found = _to_screen(videos, options, every, rows=not as_json, quiet=quiet, plot=bool(plot))
+        rows = not as_json and annotate is None
+        found = _to_screen(videos, options, every, annotate, rows=rows, quiet=quiet, plot=bool(plot))
     else:
-        found = _to_output(videos, options, every, output, form, again=again, quiet=quiet, plot=bool(plot))
+        found = _to_output(
+            videos, options, every, output, form, annotate, again=again, quiet=quiet, plot=bool(plot)
+        )
     for sightings in found if not quiet else ():
         end = f"; {sightings.error}" if sightings.error else ""
         counts = f"frames: {sightings.frames}, tracks: {len(sightings.tracks())}"
@@ -108,6 +121,18 @@ def _videos_in(inputs: list[Path]) -> list[Path]:
     return list(found)
 
 
+def _check_annotated(target: Path, videos: list[Path]) -> None:
+    from mien.report.blur_photo import is_same_file
+    from mien.runtime.video import EXTENSIONS
+
+    if len(videos) > 1:
+        common.fail(f"--annotate {printable(target)}: it is one video, and {len(videos)} are given")
+    if target.suffix.lower() not in EXTENSIONS:
+        common.fail(f"--annotate {printable(target)}: use an ending of videos, such as .mp4")
+    if is_same_file(videos[0], target):
+        common.fail(f"--annotate {printable(target)}: it is the video itself; choose another name")
+
+
 def _prepared(options: Options, *, quiet: bool, plot: bool) -> tuple[Options, Pipeline]:
     """Return the options and the pipeline, its terms told, and with what there is to draw."""
     from dataclasses import replace
@@ -127,7 +152,14 @@ def _prepared(options: Options, *, quiet: bool, plot: bool) -> tuple[Options, Pi
 
 
 def _to_screen(
-    videos: list[Path], options: Options, every: int, *, rows: bool, quiet: bool, plot: bool
+    videos: list[Path],
+    options: Options,
+    every: int,
+    annotate: Path | None,
+    *,
+    rows: bool,
+    quiet: bool,
+    plot: bool,
 ) -> list[Sightings]:
     from mien.report.tables import rows_of
     from mien.report.video import Sightings
@@ -140,13 +172,40 @@ def _to_screen(
         for path in videos:
             task = _task(bar, path, every)
             sightings = Sightings(path, tracker_for(pipeline))
-            for _, result in watch(path, options, every=every, pipeline=pipeline, tracker=sightings.tracker):
-                sightings.note(result)
-                bar.advance(task)
+            watched = watch(path, options, every=every, pipeline=pipeline, tracker=sightings.tracker)
+            results = _followed((result for _, result in watched), bar, task, sightings)
+            if annotate:
+                _annotate(path, annotate, results, quiet=quiet)
+            for result in results:
                 for row in rows_of(result) if rows else ():
                     common.out(json.dumps(row, ensure_ascii=False))
             found.append(sightings)
     return found
+
+
+def _followed(
+    results: Iterable[Result], bar: Progress, task: TaskID, sightings: Sightings | None = None
+) -> Iterator[Result]:
+    """Yield results as they are asked for, and tell the bar and the sightings of each."""
+    for result in results:
+        if sightings is not None:
+            sightings.note(result)
+        bar.advance(task)
+        yield result
+
+
+def _annotate(source: Path, target: Path, results: Iterable[Result], *, quiet: bool) -> None:
+    from mien.report.annotate_video import annotate_video
+
+    try:
+        made = annotate_video(source, target, results)
+    except UnreadablePicture as error:
+        common.fail(str(error), common.SOME_FAILED)
+    if not quiet:
+        about = f"annotated: {printable(target)}, tracks: {made.tracks}, frames: {made.frames}"
+        if not made.tracks:
+            about = f"no face was found: {printable(target)} is {'a copy' if made.copied else 'written anew'}"
+        common.say(about)
 
 
 def _to_output(
@@ -155,6 +214,7 @@ def _to_output(
     every: int,
     output: Path,
     form: str,
+    annotate: Path | None,
     *,
     again: bool,
     quiet: bool,
@@ -165,6 +225,7 @@ def _to_output(
     from mien.report.journal import Journal
     from mien.report.tables import WRITERS
     from mien.report.video import Table, VideoRun, write_report
+    from mien.runtime.footage import tracker_for
 
     is_table = bool(form) or output.suffix.lower() in WRITERS
     if not is_table and output.suffix and not output.is_dir():
@@ -187,8 +248,12 @@ def _to_output(
                 task = _task(bar, run.path, every)
                 for _ in run.analyze(options):
                     bar.advance(task)
-        rows = Table(runs)
-        write_rows(form, table, rows)
+            rows = Table(runs)
+            write_rows(form, table, rows)
+            if annotate:
+                task = bar.add_task(printable(annotate.name), total=rows.found[0].frames)
+                results = _followed(runs[0].results(tracker_for(pipeline)), bar, task)
+                _annotate(runs[0].path, annotate, results, quiet=quiet)
     if table != output:
         cards = [model.card for model in pipeline.models()]
         command = shlex.join(["mien", *sys.argv[1:]])

@@ -192,16 +192,22 @@ class VideoRun:
         Args:
             sightings: a new one; it knows all of the video after the last row.
         """
+        for result in self.results(sightings.tracker):
+            sightings.note(result)
+            yield from rows_of(result)
+
+    def results(self, tracker: Tracker) -> Iterator[Result]:
+        """Yield the results of a finished video, as `mien.runtime.footage.analyze_video` does.
+
+        Args:
+            tracker: a new one, which follows the faces.
+        """
         last, *errors = self._journal.entry(self.path, self._end) or [{"last": -1}]
         for number in range(0, last["last"] + 1, self.every):
             result = self._result(number)
-            track = sightings.tracker.update(number, result.seconds or 0.0, result.faces)
-            result = replace(result, track=track)
-            sightings.note(result)
-            yield from rows_of(result)
-        if errors:
-            sightings.note(next(results_of(errors)))
-        yield from errors
+            track = tracker.update(number, result.seconds or 0.0, result.faces)
+            yield replace(result, track=track)
+        yield from results_of(errors)
 
 
 class Table:
