@@ -21,14 +21,27 @@ def test_squeeze_and_excitation_is_its_formula() -> None:
     torch.testing.assert_close(layer(x), expected)
 
 
-def test_a_new_block_is_its_shortcut() -> None:
+def test_a_block_is_its_body_beside_its_shortcut() -> None:
     torch.manual_seed(0)
     net = ResidualNet(1, (8, 16), (2, 1)).eval()
     blocks = [layer for layer in net.modules() if isinstance(layer, ResidualBlock)]
     x = torch.rand(2, 8, 12, 12)
+    for block in blocks[1:]:
+        norm = block.body[4]
+        assert isinstance(norm, torch.nn.BatchNorm2d)
+        torch.nn.init.zeros_(norm.weight)
     torch.testing.assert_close(blocks[1](x), x)
     torch.testing.assert_close(blocks[2](x), torch.relu(blocks[2].shortcut(x)))
     assert blocks[2](x).shape == (2, 16, 6, 6)
+
+
+def test_every_layer_learns_from_the_first_step() -> None:
+    torch.manual_seed(0)
+    net = ResidualNet(1, (8, 16), (1, 1))
+    net(torch.rand(4, 1, 48, 48) * 255).sum().backward()
+    for name, weight in net.named_parameters():
+        assert weight.grad is not None, name
+        assert float(weight.grad.norm()) > 0, name
 
 
 def test_features_are_those_of_the_last_stage_and_not_negative() -> None:

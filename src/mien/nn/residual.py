@@ -95,12 +95,6 @@ class ResidualNet(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        # Blocks begin as their shortcuts, which steadies the first steps at high learning rates.
-        for layer in self.modules():
-            if isinstance(layer, ResidualBlock):
-                norm = layer.body[4]
-                assert isinstance(norm, nn.BatchNorm2d)
-                nn.init.zeros_(norm.weight)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (n, features) of (n, channels, H, W) pictures, 0..255."""
