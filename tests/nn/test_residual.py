@@ -37,7 +37,7 @@ def test_a_block_is_its_body_beside_its_shortcut() -> None:
 
 def test_every_layer_learns_from_the_first_step() -> None:
     torch.manual_seed(0)
-    net = ResidualNet(1, (8, 16), (1, 1))
+    net = ResidualNet(1, (32, 64), (1, 1))
     net(torch.rand(4, 1, 48, 48) * 255).sum().backward()
     for name, weight in net.named_parameters():
         assert weight.grad is not None, name
