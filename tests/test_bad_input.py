@@ -99,8 +99,8 @@ def test_the_corpus_is_large_and_of_both_kinds(folder: Folder) -> None:
 def test_analyze_gives_a_clear_row_for_each_file_and_the_same_rows_for_good_ones(
     folder: Folder, tmp_path: Path
 ) -> None:
-    alone = by_source(run(tmp_path / "alone", "analyze", *folder.good, expected=0).stdout)
-    done = run(tmp_path / "all", "analyze", *folder.arguments, expected=1)
+    alone = by_source(run(tmp_path / "alone", "analyze", *folder.good, "--quiet", expected=0).stdout)
+    done = run(tmp_path / "all", "analyze", *folder.arguments, "--quiet", expected=1)
     rows = by_source(done.stdout)
     assert done.stderr == "", "what is wrong with a picture belongs into its row"
     assert list(rows) == [spelled(path) for path in folder.arguments], "every file once, in order"

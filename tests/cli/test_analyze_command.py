@@ -183,7 +183,7 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(photos: Path, tmp
 
 @pytest.mark.parametrize("name", ["report", "faces.jsonl"])
 def test_a_full_disk_gives_one_clear_error_and_no_half_file(photos: Path, tmp_path: Path, name: str) -> None:
-    process = started(photos, "-o", tmp_path / name, largest_file=9000)
+    process = started(photos, "-o", tmp_path / name, "--quiet", largest_file=9000)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert said.count("\n") == 1
@@ -210,7 +210,7 @@ def test_outputs_that_cannot_be_meant_are_refused_before_the_work(
         (tmp_path / "notes" / "report", "cannot write", 1),
         (Path("/proc/no/report"), "cannot write /proc/no/report", 1),
     ):
-        ran = mien("analyze", photos, "-o", output)
+        ran = mien("analyze", photos, "-o", output, "--quiet")
         assert ran.exit_code == code, output
         assert words in ran.stderr
         assert ran.stderr.count("\n") == 1

@@ -27,6 +27,9 @@ def examined() -> dict[str, Any]:
     return found
 
 
+DEFAULTS = {name: asset for name, asset in assets.table().items() if asset.default}
+
+
 @pytest.fixture
 def no_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(assets.MODELS, str(tmp_path))
@@ -39,7 +42,8 @@ def test_all_that_is_needed_is_here_and_timed() -> None:
     assert "Nothing that mien needs is missing." in ran.stdout
     found = examined()
     assert found["needed"] == []
-    assert {found["models"][name] for name, asset in assets.table().items() if asset.default} == {"ready"}
+    wanted = {name: "shipped" if asset.shipped else "ready" for name, asset in DEFAULTS.items()}
+    assert {name: found["models"][name] for name in DEFAULTS} == wanted
     assert found["packages"]["numpy"] == importlib.metadata.version("numpy")
     speed = found["speed_ms"]
     assert len(speed) > 3
@@ -51,7 +55,7 @@ def test_all_that_is_needed_is_here_and_timed() -> None:
 def test_without_models_it_names_the_command_that_gets_them(no_models: Path) -> None:
     ran = doctor()
     assert ran.exit_code == 1
-    defaults = [name for name, asset in assets.table().items() if asset.default]
+    defaults = [name for name, asset in DEFAULTS.items() if not asset.shipped]
     assert f"mien models get {' '.join(defaults)}" in ran.stdout
     assert ran.stdout.count("absent") >= len(defaults)
     assert examined()["speed_ms"] == {}
