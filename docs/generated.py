@@ -101,7 +101,7 @@ def models() -> str:
                 ", ".join(f"`{field}`" for field in card.fields),
                 card.licence.weights,
                 "yes" if card.licence.commercial else "no",
-                "`mien models get`" if asset.sources else "bring it",
+                "a part of mien" if asset.shipped else "`mien models get`" if asset.sources else "bring it",
                 "yes" if card.run_here else "no",
             )
             for asset in assets.table().values()
@@ -118,9 +118,10 @@ def _about(asset: assets.Asset) -> str:
         f"- Licence of the weights: {card.licence.weights}. {card.licence.note}",
         f"- Trained on: {card.training_data}",
         f"- From: {card.source}",
-        *(f"- Fetched from: `{source}`" for source in asset.sources),
+        *(f"- Fetched from: `{source}`" for source in asset.sources if not asset.shipped),
         *([f"- SHA-256 of the original file: `{asset.sha256}`"] if asset.sha256 else []),
         *([f"- Measured: {card.evidence}"] if card.evidence else []),
+        *([f"- Limits: {card.limits}"] if card.limits else []),
     ]
     return "\n".join([lines[0], "", lines[1], "", *lines[2:]])
 
