@@ -84,7 +84,8 @@ def of_model(
 
 
 def of_run(lab: Lab[Any]) -> tuple[Figures, ...]:
-    """Judge a trained system by its own predictions on its test rows."""
+    """Judge a trained system by its own predictions on its test rows, calibrated as for its export."""
+    lab.calibrate()
     return tuple(
         Figures(part.used, "", figures(*pair), _grouped(part, *pair))
         for part in lab.test_parts()
