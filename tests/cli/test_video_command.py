@@ -28,7 +28,9 @@ from films import film, pasted
 from mien.cli.app import app
 from mien.report.journal import Journal
 from mien.report.tables import read_rows
+from mien.runtime.footage import analyze_video
 from mien.runtime.pipeline import Options, Pipeline
+from mien.runtime.video import frames as read
 
 Pixels = npt.NDArray[np.uint8]
 WIDTH, HEIGHT, COUNT = 320, 176, 10
@@ -349,3 +351,56 @@ def test_full_disk_is_one_line_and_loses_nothing(
     assert mien(two_people, "-o", output, *WANT).exit_code == 0
     assert sum(asked) == COUNT - 4
     assert output.read_bytes() == whole.read_bytes()
+
+
+# ---- an annotated video
+
+
+def test_annotated_video_shows_the_faces_and_no_rows_are_printed(tmp_path: Path, two_people: Path) -> None:
+    drawn = tmp_path / "drawn.mp4"
+    ran = mien(two_people, "--annotate", drawn, "--want", "boxes", "--threads", 1)
+    assert (ran.exit_code, ran.stdout) == (0, "")
+    assert f"annotated: {drawn}, tracks: 2, frames: {COUNT}" in ran.stderr
+    boxes = [result.faces.boxes for result in analyze_video(two_people, Options(want=("boxes",), threads=1))]
+    for before, after, found in zip(read(two_people), read(drawn), boxes, strict=True):
+        changed = np.abs(before.pixels.astype(int) - after.pixels).mean(axis=2)
+        for x1, y1, x2, y2 in found.round().astype(int).tolist():
+            assert changed[(y1 + 12) : (y2 - 12), [x1, x2]].mean() > 25
+        assert changed[-20:].mean() < 3
+
+
+def test_annotated_video_of_a_table_is_that_of_no_table_and_nothing_is_analyzed_again(
+    tmp_path: Path, whole: Path, two_people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, output = tmp_path / "a.mp4", tmp_path / "b.mp4", tmp_path / "faces.jsonl"
+    assert mien(two_people, "--annotate", first, *WANT).exit_code == 0
+    output.with_name("faces.jsonl.journal").write_bytes(whole.with_name("faces.jsonl.journal").read_bytes())
+    asked = counted(monkeypatch)
+    assert mien(two_people, "-o", output, "--annotate", second, *WANT).exit_code == 0
+    assert asked == []
+    assert output.read_bytes() == whole.read_bytes()
+    for one, other in zip(read(first), read(second), strict=True):
+        assert np.abs(one.pixels.astype(int) - other.pixels).mean() < 0.5
+
+
+def test_video_without_faces_is_copied_with_a_note(tmp_path: Path) -> None:
+    empty = film(tmp_path / "empty.mp4", [np.full((HEIGHT, WIDTH, 3), 120, np.uint8)] * 3, sound=True)
+    ran = mien(empty, "--annotate", tmp_path / "drawn.mp4", *WANT)
+    assert ran.exit_code == 0
+    assert f"no face was found: {tmp_path / 'drawn.mp4'} is a copy" in ran.stderr
+    assert (tmp_path / "drawn.mp4").read_bytes() == empty.read_bytes()
+
+
+def test_annotating_says_what_it_cannot_do_and_leaves_the_original(tmp_path: Path, two_people: Path) -> None:
+    data = two_people.read_bytes()
+    for arguments, code, words in (
+        ([two_people, "--annotate", two_people], 2, "it is the video itself"),
+        ([two_people, two_people.with_name("b.mp4"), "--annotate", tmp_path / "c.mp4"], 2, "it is one video"),
+        ([two_people, "--annotate", tmp_path / "c.csv"], 2, "use an ending of videos"),
+        ([tmp_path / "none.mp4", "--annotate", tmp_path / "c.mp4"], 1, "no such file"),
+    ):
+        ran = mien(*arguments, *WANT)
+        assert ran.exit_code == code, arguments
+        assert words in ran.stderr
+    assert two_people.read_bytes() == data
+    assert list(tmp_path.iterdir()) == []
