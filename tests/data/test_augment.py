@@ -117,3 +117,31 @@ def test_each_picture_is_changed_in_its_own_way_and_the_same_again_from_the_same
     torch.manual_seed(5)
     assert torch.equal(first, jitter(pixels))
     assert not torch.allclose(first[0], first[1])
+
+
+def test_points_move_with_what_they_mark() -> None:
+    torch.manual_seed(3)
+    size, count = 64, 60
+    middles = torch.rand(count, 3, 2) * 0.4 + 0.3
+    grid = (torch.arange(size) + 0.5) / size
+    pixels = torch.zeros(count, 3, size, size)  # each channel has the spot of one point
+    for channel in range(3):
+        x, y = middles[:, channel, 0, None, None], middles[:, channel, 1, None, None]
+        pixels[:, channel] = 255 * torch.exp(-((grid - x) ** 2 + (grid[:, None] - y) ** 2) / 0.002)
+    made, points = Jitter(turn=20, zoom=0.2, move=0.1, mirror=True).together(pixels, middles, (1, 0, 2))
+    share = made / made.sum(dim=(2, 3), keepdim=True)
+    found = torch.stack([(share.sum(dim=2) * grid).sum(dim=2), (share.sum(dim=3) * grid).sum(dim=2)], dim=2)
+    torch.testing.assert_close(points[:, 2], found[:, 2], atol=2e-3, rtol=0)
+    mirrored = (points[:, 0] - found[:, 1]).abs().amax(dim=1) < 2e-3
+    kept = (points[:, 0] - found[:, 0]).abs().amax(dim=1) < 2e-3
+    assert bool((mirrored ^ kept).all())
+    assert 15 < int(mirrored.sum()) < 45
+
+
+def test_pictures_come_out_alike_with_points_or_without() -> None:
+    jitter = Jitter(turn=20, zoom=0.2, move=0.1, mirror=True, contrast=0.3, erase=0.4)
+    pixels, points = pictures(), torch.rand(16, 2, 2)
+    torch.manual_seed(0)
+    alone = jitter(pixels)
+    torch.manual_seed(0)
+    assert torch.equal(jitter.together(pixels, points, (1, 0))[0], alone)

@@ -56,9 +56,9 @@ class PictureLab(Lab[P]):
         net: the network; gives (n, c) logits of pictures of 0..255.
     """
 
-    dataset: ClassVar[str]
+    dataset: str
     columns: ClassVar[tuple[str, ...]]
-    grey: ClassVar[bool] = False
+    grey: bool = False
     net: nn.Module
 
     def images(self, split: str) -> Images:
@@ -85,14 +85,18 @@ class PictureLab(Lab[P]):
         pixels = torch.as_tensor(np.ascontiguousarray(np.asarray(images.pixels).transpose(0, 3, 1, 2)))
         return TensorDataset(pixels, *map(_tensor, self.labels(images)))
 
-    def train_rows(self) -> Dataset[Any]:
+    def chosen(self) -> Images:
         """Return the train split; `config.rows` of it, drawn by the seed, where it says so."""
         train = self.images("train")
         disjoint(train, self.images("test"), known=True)
         if self.config.rows:
             chosen = np.random.default_rng(self.seed).permutation(len(train))[: self.config.rows]
             train = train.take(np.sort(chosen))
-        return self.rows(train)
+        return train
+
+    def train_rows(self) -> Dataset[Any]:
+        """Return the chosen rows of the train split."""
+        return self.rows(self.chosen())
 
     def valid_rows(self) -> Dataset[Any]:
         """Return the rows of the valid split that training has not seen."""
