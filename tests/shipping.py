@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -108,23 +109,28 @@ def package(folder: Path, *cards: Card) -> Path:
         for entry in (real / path.relative_to(whole)).iterdir():
             if entry.name not in ("runtime", "models", "cards", "assets.toml") and entry.suffix != ".onnx":
                 (path / entry.name).symlink_to(entry)
-    rows = (real / "runtime" / "assets.toml").read_text("utf-8")
-    table = [
-        part
-        for part in rows.split("\n[")
-        if "package:" not in part and part.partition("]")[0] not in {card.name for card in cards}
-    ]
+    rows = tomllib.loads((real / "runtime" / "assets.toml").read_text("utf-8"))
+    names = {card.name for card in cards}
+    kept = {
+        name: row
+        for name, row in rows.items()
+        if name not in names and not any(source.startswith("package:") for source in row.get("sources", ()))
+    }
     for card in cards:
         data = graph(card)
         (whole / "models" / f"{card.name}.onnx").write_bytes(data)
         beside = whole / "models" / "cards" / f"{card.name}.json"
         beside.unlink(missing_ok=True)
         beside.write_text(card.to_json(), "utf-8")
-        table.append(
-            f'{card.name}]\nsources = ["package:models/{card.name}.onnx"]\n'
-            f'sha256 = "{hashlib.sha256(data).hexdigest()}"\ndefault = true\n'
-        )
-    text = "\n[".join(table)
-    tomllib.loads(text)
-    (whole / "runtime" / "assets.toml").write_text(text, "utf-8")
+        kept[card.name] = {
+            "sources": [f"package:models/{card.name}.onnx"],
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "default": True,
+        }
+    # what JSON calls a string, a list of strings and a truth value, TOML does too
+    lines = (
+        f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in row.items())
+        for name, row in kept.items()
+    )
+    (whole / "runtime" / "assets.toml").write_text("\n".join(lines), "utf-8")
     return whole
