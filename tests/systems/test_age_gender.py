@@ -119,7 +119,7 @@ def test_genders_stand_in_the_order_of_the_field() -> None:
 
 def test_training_teaches_the_genders_in_that_order() -> None:
     lab = AgeGender(replace(TINY, dropout=0.0))
-    lab.log = lambda *_: None  # type: ignore[method-assign,assignment]
+    lab.log = lambda *_: None  # type: ignore[method-assign]
     generator = torch.Generator().manual_seed(0)
     genders = torch.arange(32) % 2
     # Bright faces are women's (1) here, dark ones men's (0).
@@ -128,7 +128,7 @@ def test_training_teaches_the_genders_in_that_order() -> None:
     batch = pixels, torch.full((32,), 30), genders, torch.zeros(32, dtype=torch.bool)
     for step in range(25):
         optimiser.zero_grad()
-        lab.training_step(batch, step).backward()
+        lab.training_step(batch, step).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     with torch.no_grad():
         made = lab.eval().exported()(pixels)["gender"].argmax(dim=1)
@@ -139,10 +139,10 @@ def test_without_the_genders_loss_its_head_learns_nothing() -> None:
     for weight, learns in ((0.0, False), (1.0, True)):
         torch.manual_seed(0)
         lab = AgeGender(replace(TINY, gender=weight))
-        lab.log = lambda *_: None  # type: ignore[method-assign,assignment]
+        lab.log = lambda *_: None  # type: ignore[method-assign]
         pixels = torch.rand(8, 3, 32, 32) * 255
         batch = pixels, torch.arange(8), torch.arange(8) % 2, torch.arange(8) > 5
-        lab.training_step(batch, 0).backward()
+        lab.training_step(batch, 0).backward()  # type: ignore[no-untyped-call]
         assert isinstance(lab.net, Network)
         assert (lab.net.gender.weight.grad is not None) == learns
         assert lab.net.age.weight.grad is not None
