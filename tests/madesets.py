@@ -127,6 +127,23 @@ def rafdb(folder: Path) -> None:
     table.write_text("\n".join(lines) + "\n")
 
 
+def affectnet(folder: Path, train: int = 120, valid: int = 20) -> None:
+    """Write AffectNet's splits as Parquet: noise of 40 px, row i is of label i % 9 (8: none, no valence).
+
+    The last train picture is the first one of valid.
+    """
+    for part, count, first in (("train", train, 0), ("valid", valid, train - 1)):
+        labels = [i % 9 for i in range(count)]
+        valence = [-2.0 if label == 8 else (label - 4) / 5 for label in labels]
+        columns = {
+            "expression": pyarrow.array(labels, pyarrow.int8()),
+            "valence": pyarrow.array(valence, pyarrow.float32()),
+            "arousal": pyarrow.array([v if v < -1 else -v for v in valence], pyarrow.float32()),
+        }
+        pictures = [encoded(picture(first + i, 40, 40)) for i in range(count)]
+        split(folder / f"{part}.parquet", pictures, columns)
+
+
 def lfw(folder: Path) -> None:
     """Write LFW: Ann with three pictures, Bob with two, Cid with one; two parts of one pair of each kind."""
     for person, count in (("Ann_A", 3), ("Bob_B", 2), ("Cid_C", 1)):

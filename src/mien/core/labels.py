@@ -39,6 +39,22 @@ AFFECTNET_EXPRESSIONS = (
 AFFECTNET_LABELS = (*AFFECTNET_EXPRESSIONS, "none", "uncertain", "no_face")
 """The eleven values of AffectNet's `expression` column; valence and arousal go with the first eight."""
 
+AFFECT = {
+    "neutral": (0.0, 0.0),
+    "happiness": (0.81, 0.51),
+    "sadness": (-0.63, -0.27),
+    "surprise": (0.40, 0.67),
+    "fear": (-0.64, 0.60),
+    "disgust": (-0.60, 0.35),
+    "anger": (-0.51, 0.59),
+}
+"""Where the words of expressions lie: valence and arousal, each -1..1.
+
+The means of Russell and Mehrabian's raters (1977, "Evidence for a three-factor theory of emotions", J. of
+Research in Personality 11, table of 151 terms: happy, sad, surprised, fearful, disgusted, angry). Neutral is
+the origin, as in AffectNet's instructions. Contempt has no value here.
+"""
+
 RAFDB_EXPRESSIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
 """The basic expressions of RAF-DB (Li et al. 2017); its list counts them from 1, our column from 0."""
 
