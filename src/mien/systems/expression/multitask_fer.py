@@ -141,9 +141,9 @@ REPRODUCE = (
         ),
         note="no set here has all four labels: 10,000 faces of FER2013 with their emotion are mixed with "
         "5,000 of UTKFace with gender, race and age, and each is learned for what it has. The first two arms "
-        "see every emotion equally often, the third as many faces in all as the first. An eighth of the authors' "
-        "channels, 32 instead of 50 px, 4 rounds instead of 50: the comparison is the paper's, the level is "
-        "not",
+        "see every emotion equally often, the third as many faces in all as the first. An eighth of the "
+        "authors' channels, 32 instead of 50 px, 4 rounds instead of 50: the comparison is the paper's, the "
+        "level is not",
     ),
 )
 
