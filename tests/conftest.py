@@ -27,7 +27,7 @@ def _no_skip_in_ci(report: Report) -> Report:
 
 
 def pytest_configure() -> None:
-    # Torch's threads spin while they wait for each other: on a busy machine two are ten times slower than one.
+    # Torch's threads wait for each other: on a busy machine two are ten times slower than one.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # A shell that runs the tests in the background has Ctrl-C ignored in all that they start, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
