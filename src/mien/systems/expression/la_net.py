@@ -386,8 +386,7 @@ def contrast(
     """
     positive = queries @ keys.T / temperature
     negative = queries @ bank.T / temperature
-    # Not minus infinity, which has no gradient where a whole row of it is added up.
-    negative = negative.masked_fill(marks[:, None] == bank_marks[None], -1e9)
+    negative = negative.masked_fill(marks[:, None] == bank_marks[None], -torch.inf)
     rest = negative.logsumexp(dim=1, keepdim=True)
     losses = torch.logaddexp(positive, rest) - positive
     same = (marks[:, None] == marks[None]).float()
@@ -508,6 +507,7 @@ class LaNet(PictureLab[Config]):
     dataset = "fer2013"
     columns = ()
     grey = True
+    classes = FERPLUS_EXPRESSIONS
     net: TwoBranches
 
     def __init__(self, config: Config, seed: int = 0) -> None:
