@@ -333,21 +333,23 @@ def display_matrix(frame: Any) -> npt.NDArray[np.float64] | None:
 
 def turned(pixels: Pixels, matrix: npt.NDArray[np.float64] | None) -> Pixels:
     """Turn and mirror a stored picture as its display matrix says, to the nearest quarter turn (a view)."""
+    if matrix is None or not math.isfinite(float(matrix.sum())):
+        return pixels
     lying, down, right = _turn(matrix)
     return (pixels.swapaxes(0, 1) if lying else pixels)[::down, ::right]
 
 
 def turned_back(pixels: Pixels, matrix: npt.NDArray[np.float64] | None) -> Pixels:
     """Undo `turned`: return an upright picture as it is to be stored (a view)."""
+    if matrix is None or not math.isfinite(float(matrix.sum())):
+        return pixels
     lying, down, right = _turn(matrix)
     pixels = pixels[::down, ::right]
     return pixels.swapaxes(0, 1) if lying else pixels
 
 
-def _turn(matrix: npt.NDArray[np.float64] | None) -> tuple[bool, int, int]:
+def _turn(matrix: npt.NDArray[np.float64]) -> tuple[bool, int, int]:
     """Return whether rows and columns change places, and then in which steps (1 or -1) each is read."""
-    if matrix is None or not math.isfinite(float(matrix.sum())):
-        return False, 1, 1
     (a, b), (c, d) = matrix
     if abs(a * d) >= abs(b * c):
         return False, -1 if d < 0 else 1, -1 if a < 0 else 1
