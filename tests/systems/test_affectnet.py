@@ -17,6 +17,7 @@ from mien.systems.expression.affectnet import (
     CATEGORICAL,
     DIMENSIONAL,
     RECIPES,
+    REPRODUCE,
     AffectNet,
     AlexNet,
     Config,
@@ -184,3 +185,15 @@ def test_held_out_and_reported_pictures_are_not_learned(made: Path) -> None:
     assert all(parts.values())
     assert not parts["train"] & parts["valid"]
     assert not (parts["train"] | parts["valid"]) & parts["test"]
+
+
+def test_evidence_names_the_test_rows_that_all_arms_are_judged_on(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIEN_DATA", str(shared_data))
+    for plan in REPRODUCE:
+        recipe = RECIPES[plan.recipe]
+        named = [part.used for part in AffectNet(recipe).test_parts()]
+        for _, changes in plan.arms:
+            arm = AffectNet(override(recipe, changes))
+            assert [part.used for part in arm.test_parts()] == named
