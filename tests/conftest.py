@@ -79,14 +79,9 @@ def faces_with_landmarks(shared_data: Path) -> Images:
     """Return the train faces of LA-Net's tiny recipe; their landmarks are found where they are not yet."""
     from dataclasses import replace
 
-    from mien.cli.landmarks import find
-    from mien.data.landmarks import missing
-    from mien.runtime.model import Model
+    from landmarked import with_landmarks
     from mien.systems.expression.la_net import RECIPES, LaNet
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIEN_DATA", str(shared_data))
-        faces = LaNet(replace(RECIPES["tiny"], method="plain"), 0).chosen()
-    if missing(faces).any():
-        find(Model.load("face-mesh", threads=1), faces)
-    return faces
+        return with_landmarks(LaNet(replace(RECIPES["tiny"], method="plain"), 0).chosen())

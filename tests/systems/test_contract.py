@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from landmarked import with_landmarks
 from mien import index
 from mien.core.fields import FIELDS
 from mien.evaluate.metrics import METRICS
 from mien.evaluate.reproduce import Paper, paper
 from mien.index import Entry
+from mien.train.pictures import PictureLab
 from mien.train.run import train
 
+LEARN_FROM_LANDMARKS = ("la-net", "poster-pp")
 BUILT = [entry for entry in index.entries() if entry.trains]
 
 
@@ -23,8 +26,11 @@ BUILT = [entry for entry in index.entries() if entry.trains]
 def entry(request: pytest.FixtureRequest, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> Entry:
     monkeypatch.setenv("MIEN_DATA", str(shared_data))
     chosen: Entry = request.param
-    if chosen.id == "la-net":  # learns from landmarks, which are found once
-        request.getfixturevalue("faces_with_landmarks")
+    if chosen.id in LEARN_FROM_LANDMARKS:
+        described = paper(chosen.room, chosen.id)
+        lab = described.make(described.settings("tiny"), 0)
+        assert isinstance(lab, PictureLab)
+        with_landmarks(lab.chosen())
     return chosen
 
 
