@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,6 +26,7 @@ from mien.core.system import Claim, System
 from mien.data.augment import Jitter
 from mien.data.reader import Images
 from mien.evaluate.reproduce import Reproduction
+from mien.nn.colours import ImageNetColours
 from mien.train.pictures import PictureLab, PictureSettings
 
 SYSTEM = System(
@@ -120,11 +120,10 @@ class Network(nn.Module):
         config: its sizes; the paper's has 10,478,086 parameters, its baseline 2,606,086 (table of results).
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, config: Config) -> None:
         super().__init__()
+        # Which the authors use for grey pictures, too.
+        self.colours = ImageNetColours()
         widths = [3] + [config.width * 2**index for index in range(config.blocks)]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(widths)
@@ -140,9 +139,6 @@ class Network(nn.Module):
             nn.ReLU(),
             nn.Linear(last, len(EMOTIONS)),
         )
-        # ImageNet's, which the authors use for grey pictures too; without weights of their own to learn
-        for name, values in (("mean", (0.485, 0.456, 0.406)), ("deviation", (0.229, 0.224, 0.225))):
-            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 
     def activations(self, pixels: Tensor) -> list[Tensor]:
         """Return what each block makes of (n, 1 or 3, H, W) faces of 0..255, after its ReLU, before pooling.
@@ -150,7 +146,7 @@ class Network(nn.Module):
         Returns:
             One (n, width 2^k, H / 2^k, W / 2^k) for each block k from 0.
         """
-        maps = (pixels / 255 - self.mean) / self.deviation
+        maps = self.colours(pixels)
         made: list[Tensor] = []
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             if made:
