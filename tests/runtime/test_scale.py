@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,8 @@ def table(results: Iterator[Result]) -> list[dict[str, Any]]:
     return [row for result in results for row in rows_of(result)]
 
 
-def workers() -> dict[int, psutil.Process]:
-    """Return the processes of this Ray that hold a pipeline."""
-    return {
-        process.pid: process
-        for process in psutil.Process().children(recursive=True)
-        if process.is_running() and "MapWorker" in " ".join(process.cmdline()[:1])
-    }
-
-
 class Gated:
-    """A photo that cannot be read before a gate is opened, so that workers stand amid their work."""
+    """A photo that tells who reads it, and that cannot be read before a gate is opened."""
 
     def __init__(self, photo: Path, gate: Path) -> None:
         self.photo, self.gate = photo, gate
@@ -79,9 +71,25 @@ class Gated:
         return str(self.photo)
 
     def read_bytes(self) -> bytes:
-        while not self.gate.exists():
+        (self.gate / str(os.getpid())).touch()
+        while not (self.gate / "open").exists():
             time.sleep(0.05)
         return self.photo.read_bytes()
+
+
+def kill_one(gate: Path) -> int:
+    """Kill the first worker that stands at the gate, then open it; return the worker's process id."""
+    try:
+        until = time.monotonic() + 120
+        while not (standing := [int(path.name) for path in gate.iterdir()]):
+            assert time.monotonic() < until, "no worker came to the gate"
+            time.sleep(0.05)
+        victim = psutil.Process(standing[0])
+        victim.send_signal(signal.SIGKILL)
+        victim.wait(10)
+        return standing[0]
+    finally:
+        (gate / "open").touch()
 
 
 def test_a_worker_killed_half_way_changes_no_row(
@@ -90,18 +98,16 @@ def test_a_worker_killed_half_way_changes_no_row(
     files = sorted(photos.iterdir())
     half = len(files) // 2
     gate = tmp_path / "gate"
-    results = stream([*files[:half], *(Gated(file, gate) for file in files[half:])], OPTIONS, on="ray")
-    rows = rows_of(next(results))
-    until = time.monotonic() + 60
-    while len(workers()) < 2 and time.monotonic() < until:
-        time.sleep(0.1)
-    before = workers()
-    assert len(before) == 2
-    victim = next(iter(before.values()))
-    victim.send_signal(signal.SIGKILL)
-    victim.wait(10)
-    gate.touch()
-    rows += table(results)
+    gate.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill_one, gate)
+        rows = table(
+            stream([*files[:half], *(Gated(file, gate) for file in files[half:])], OPTIONS, on="ray")
+        )
+        victim = killed.result()
+    assert not psutil.pid_exists(victim)
+    # What the dead worker stood at was begun again by another one.
+    assert {int(path.name) for path in gate.iterdir() if path.name != "open"} - {victim}
     assert rows == plain
     assert len(rows) == 41
     assert sum(row["error"] is not None for row in rows) == 1
