@@ -95,7 +95,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert entry.system is not None
     recipes = {"cpu": Settings(rounds=2, batch=16)}
     paper = Paper(replace(entry.system, id="toy"), Toy, recipes, ())
-    monkeypatch.setattr(command, "_paper", lambda system: (replace(entry, id="toy"), paper))
+    monkeypatch.setattr(command, "paper_of", lambda system: (replace(entry, id="toy"), paper))
     monkeypatch.setenv("MIEN_RUNS", str(tmp_path / "runs"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

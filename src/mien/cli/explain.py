@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from mien.cli import common
-from mien.cli.lab import Recipe, Seed
+from mien.cli.lab import Recipe, Seed, paper_of
 from mien.core.crops import Crop, batch, cut
 from mien.core.errors import MissingExtra, printable
 
@@ -54,21 +54,13 @@ def explain(
 
 def _trained(system: str, recipe: str, seed: int) -> tuple[Explainable, int]:
     """Return a finished run of a system, and the side of its faces, px."""
-    from mien import index
-
-    try:
-        entry = index.find(system)
-    except KeyError:
-        common.fail(f"no system {system!r}; `mien systems` lists them")
-    if not entry.trains:
-        common.fail(f"{entry.id} is {index.LEVELS[entry.level]}: nothing of it can be explained yet")
+    entry, chosen = paper_of(system, "explained")
     try:
         from mien.evaluate.attribution import Explainable
-        from mien.evaluate.reproduce import paper
-        from mien.train.run import folder_of, train
     except ImportError as error:
-        raise MissingExtra(error.name or "torch", "lab") from error
-    chosen = paper(entry.room, entry.id)
+        raise MissingExtra(error.name or "captum", "lab") from error
+    from mien.train.run import folder_of, train
+
     settings = chosen.settings(recipe)
     lab = chosen.make(settings, seed)
     if not isinstance(lab, Explainable):

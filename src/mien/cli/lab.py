@@ -35,7 +35,7 @@ def train(
     json: common.Json = False,
 ) -> None:
     """Train a system, or go on with a run that was stopped. Runs are kept in `runs` or in MIEN_RUNS."""
-    entry, paper = _paper(system)
+    entry, paper = paper_of(system)
     trained = _trained(entry, paper, recipe, seed, option, processes=processes, progress=not json)
     facts = {"folder": str(trained.folder), "seconds": trained.seconds, "valid": trained.score}
     if json:
@@ -55,7 +55,7 @@ def reproduce(
     from mien.core.system import Evidence
     from mien.evaluate import reproduce as engine
 
-    entry, _ = _paper(system)
+    entry, _ = paper_of(system)
     with common.progress(quiet=json) as bar:
         task = bar.add_task("runs", total=None)
         written = engine.reproduce(
@@ -93,7 +93,7 @@ def evaluate(
     """Judge a system on its test rows: its model alone, as `mien analyze` runs it, or a trained run."""
     from mien.evaluate import figures
 
-    entry, paper = _paper(system)
+    entry, paper = paper_of(system)
     recipe = recipe or ("ship" if "ship" in paper.recipes else "cpu")
     if run:
         made = figures.of_run(_trained(entry, paper, recipe, seed, option, progress=not json).lab)
@@ -133,7 +133,7 @@ def export(
     """Write a trained system as an ONNX file with its card; `mien models add` takes it."""
     from mien.train.export import export as write
 
-    entry, paper = _paper(system)
+    entry, paper = paper_of(system)
     trained = _trained(entry, paper, recipe, seed, option)
     try:
         difference = write(trained.lab, output)
@@ -166,7 +166,8 @@ def _quantised(lab: Lab[Any], path: Path) -> None:
     common.say(f"{path.stat().st_size} -> {small.stat().st_size} bytes")
 
 
-def _paper(system: str) -> tuple[Entry, Paper]:
+def paper_of(system: str, what: str = "trained") -> tuple[Entry, Paper]:
+    """Return a system's entry and its file, imported; ends the command where it is not built so far."""
     from mien import index
     from mien.core.errors import MissingExtra
 
@@ -175,7 +176,7 @@ def _paper(system: str) -> tuple[Entry, Paper]:
     except KeyError:
         common.fail(f"no system {system!r}; `mien systems` lists them")
     if not entry.trains:
-        common.fail(f"{entry.id} is {index.LEVELS[entry.level]}: nothing of it can be trained yet")
+        common.fail(f"{entry.id} is {index.LEVELS[entry.level]}: nothing of it can be {what} yet")
     try:
         from mien.evaluate.reproduce import paper
     except ImportError as error:

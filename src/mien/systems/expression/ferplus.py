@@ -27,6 +27,8 @@ from mien.core.labels import FERPLUS_EXPRESSIONS, FERPLUS_VOTES
 from mien.core.system import Claim, System
 from mien.data.augment import Jitter
 from mien.data.reader import Images
+from mien.data.votes import majority as majority_of
+from mien.data.votes import votes_of
 from mien.evaluate.calibration import temperature
 from mien.evaluate.reproduce import Reproduction
 from mien.nn.residual import ResidualNet
@@ -158,10 +160,8 @@ def clean(votes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 def majority(votes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Return the (n,) column with more than half of the (n, 10) cleaned votes; "unknown" where none has."""
-    counts = clean(votes)
-    best = counts.argmax(axis=1)
-    sure = counts.max(axis=1) > 0.5 * counts.sum(axis=1)
-    return np.where(sure, best, _UNKNOWN)
+    found = majority_of(votes)
+    return np.where(found < 0, _UNKNOWN, found)
 
 
 def multi_label(votes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -341,12 +341,12 @@ class FerPlus(PictureLab[Config]):
         """Return the rows that the scheme learns from (train), or those that have a majority."""
         images = super().images(split)
         if split == "train":
-            return images.take(learned(_votes(images), self.config.scheme)[0])
-        return images.take(majority(_votes(images)) < _CLASSES)
+            return images.take(learned(votes_of(images), self.config.scheme)[0])
+        return images.take(majority(votes_of(images)) < _CLASSES)
 
     def labels(self, images: Images) -> tuple[npt.NDArray[Any], ...]:
         """Return (n, 8) shares of the votes to learn from, or the (n,) majority to be judged by."""
-        votes = _votes(images)
+        votes = votes_of(images)
         learn = images.split == "train"
         return (learned(votes, self.config.scheme)[1] if learn else majority(votes),)
 
@@ -373,7 +373,3 @@ class FerPlus(PictureLab[Config]):
 
 
 LAB = FerPlus
-
-
-def _votes(images: Images) -> npt.NDArray[Any]:
-    return np.stack([images.columns[name] for name in FERPLUS_VOTES], axis=1)
