@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import re
 import runpy
 import shlex
@@ -30,6 +29,7 @@ from mien import index
 from mien.cli.app import app
 from mien.core.card import Card, Detector
 from mien.core.fields import FIELDS
+from mien.core.provenance import digest
 from mien.core.system import Arm, DataUsed, Evidence
 from mien.runtime import assets
 
@@ -248,7 +248,7 @@ def test_a_papers_page_shows_verdict_numbers_plots_and_caveat(
         holds="inconclusive",
         test="",
         paper_value=0.851,
-        code=hashlib.sha256(entry.file.read_bytes()).hexdigest(),
+        code=digest(entry.file, Path(mien.__file__).parent),
         version="",
         packages=("torch 2",),
         machine="two cores",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import tomllib
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from mien.core import strict
 from mien.core.errors import MienError
+from mien.core.provenance import digest
 from mien.core.system import Evidence, System
 
 LEVELS = ("absent", "built", "trains", "shown", "serves")
@@ -31,7 +31,7 @@ class Run:
     Attributes:
         path: the file.
         evidence: what it says.
-        stale: the system's file has changed since.
+        stale: the system's file, or a network that it is built from, has changed since.
     """
 
     path: Path
@@ -160,16 +160,16 @@ def _entry(system: str, paper: dict[str, Any]) -> Entry:
     tree = ast.parse(source)
     if (row.id, row.room) != (system, room):
         raise BadRow(f"{file}: its row says {row.id} in {row.room}, the table of papers {system} in {room}")
-    digest = hashlib.sha256(source).hexdigest()
-    runs = tuple(_run(path, digest) for path in sorted((results_folder() / system).glob("*.json")))
+    code = digest(file, _package())
+    runs = tuple(_run(path, code) for path in sorted((results_folder() / system).glob("*.json")))
     trains = {"RECIPES", "REPRODUCE"} <= names
     about = ast.get_docstring(tree) or ""
     return Entry(number, system, room, title, row, file, trains, runs, _recipes(tree), about)
 
 
-def _run(path: Path, digest: str) -> Run:
+def _run(path: Path, code: str) -> Run:
     evidence = Evidence.from_json(path.read_text("utf-8"), path.name)
-    return Run(path, evidence, evidence.code != digest)
+    return Run(path, evidence, evidence.code != code)
 
 
 def read_row(source: bytes, where: str) -> tuple[System, set[str]]:

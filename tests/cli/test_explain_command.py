@@ -29,3 +29,9 @@ def test_a_photo_is_explained_by_a_trained_run(
     with Image.open(target) as image:
         assert image.format == "PNG"
         assert image.width == 7 * 144
+    mapped = target.read_bytes()
+    assert CliRunner().invoke(app, [*call, "--method", "saliency"]).exit_code == 0
+    assert target.read_bytes() != mapped
+    refused = CliRunner().invoke(app, [*call, "--method", "guess"])
+    assert refused.exit_code == 2
+    assert "use grad-cam or saliency" in " ".join(refused.output.split())

@@ -34,6 +34,19 @@ def test_grad_cam_is_the_equations_by_hand() -> None:
     assert float(found.max()) > 0
 
 
+def test_saliency_is_the_slope_of_a_logit_at_each_pixel() -> None:
+    made = lab()
+    pixels = torch.rand(2, 1, 48, 48) * 255
+    found = attribution.saliency(made.net, pixels, len(EMOTIONS))
+    leaf = pixels.clone().requires_grad_()
+    for target in range(len(EMOTIONS)):
+        (slope,) = torch.autograd.grad(made.net(leaf)[:, target].sum(), leaf)
+        torch.testing.assert_close(found[:, target], slope.abs()[:, 0])
+    told = attribution.explain(made, pixels.numpy(), "saliency")
+    assert float(told.heat.max()) == 1
+    assert not np.allclose(told.heat, attribution.explain(made, pixels.numpy()).heat)
+
+
 def test_an_explanation_has_the_networks_probabilities_and_maps_from_0_to_1() -> None:
     made = lab()
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 1, 48, 48)).astype(np.float32)

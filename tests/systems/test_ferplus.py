@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from mien.core.labels import FERPLUS_EXPRESSIONS, FERPLUS_VOTES
 from mien.systems.expression import ferplus
-from mien.systems.expression.ferplus import RECIPES, VGG13, Config
+from mien.systems.expression.ferplus import RECIPES, Config, vgg13
 
 UNKNOWN = 8
 
@@ -90,13 +90,13 @@ def test_labels_of_plain_cases() -> None:
 
 def test_the_papers_network_has_its_number_of_parameters() -> None:
     # 64 px, four blocks of 64, 128, 256, 256 channels, two layers of 1024, eight classes: "8.75 million"
-    assert sum(p.numel() for p in VGG13(Config()).parameters()) == 8_757_704
+    assert sum(p.numel() for p in vgg13(Config()).parameters()) == 8_757_704
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_gives_a_logit_for_each_expression(name: str) -> None:
     config = RECIPES[name]
-    logits = VGG13(config).eval()(torch.rand(2, 1, config.size, config.size) * 255)
+    logits = vgg13(config).eval()(torch.rand(2, 1, config.size, config.size) * 255)
     assert logits.shape == (2, len(FERPLUS_EXPRESSIONS))
 
 

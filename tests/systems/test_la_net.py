@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mien.data.landmarks import landmarks
 from mien.data.reader import Images
+from mien.data.votes import votes_of
 from mien.systems.expression import la_net
 from mien.systems.expression.la_net import (
     LANDMARKS,
@@ -225,7 +226,7 @@ def test_only_train_labels_are_wrong_and_both_methods_learn_from_the_same(
 ) -> None:
     ours = LaNet(RECIPES["tiny"], 0)
     plain = LaNet(replace(RECIPES["tiny"], method="plain"), 0)
-    truth = la_net.most_voted(la_net._votes(faces_with_landmarks))
+    truth = la_net.most_voted(votes_of(faces_with_landmarks))
     given = ours.labels(faces_with_landmarks)
     assert 0.15 < float(np.mean(given[0] != truth)) < 0.45
     np.testing.assert_array_equal(given[0], plain.labels(faces_with_landmarks)[0])

@@ -149,3 +149,10 @@ def test_settings_choose_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert first != folder_of("toy", Toy(SETTINGS, 2))
     assert first != folder_of("toy", Toy(replace(SETTINGS, width=8), 1))
     assert first == folder_of("toy", Toy(SETTINGS, 1))
+
+
+def test_progress_leaves_stdout_to_results(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train("toy", make(replace(SETTINGS, rounds=1)), folder=tmp_path)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Epoch 0" in err

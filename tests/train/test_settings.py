@@ -21,7 +21,7 @@ def test_values_are_read_as_their_type() -> None:
         ("rounds=three", "rounds.*must be int"),
         ("rounds=0", "1 or more"),
         ("learning_rate=nan", "finite"),
-        ("optimiser=rmsprop", "one of sgd, adamw"),
+        ("optimiser=lion", "one of sgd, adamw"),
         ("ema=1", "0..1"),
     ],
 )

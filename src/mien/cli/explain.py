@@ -24,8 +24,11 @@ def explain(
     system: Annotated[str, typer.Option("--system", help="A trained system.")] = "gimefive",
     recipe: Recipe = "cpu",
     seed: Seed = 0,
+    method: Annotated[
+        str, typer.Option("--method", help="grad-cam: at the places of a layer; saliency: at the pixels.")
+    ] = "grad-cam",
 ) -> None:
-    """Draw what speaks for each expression in each face (Grad-CAM), its probability, and the activations."""
+    """Draw what speaks for each expression in each face, its probability, and the activations."""
     from mien.core.atomic import writing
     from mien.core.picture import Picture
     from mien.runtime.api import analyze
@@ -35,6 +38,9 @@ def explain(
     lab, size = _trained(system, recipe, seed)
     from mien.evaluate import attribution
 
+    chosen = next((known for known in attribution.METHODS if known == method), None)
+    if chosen is None:
+        common.fail(f"--method {printable(method)}: use {' or '.join(attribution.METHODS)}")
     picture = Picture.read(photo)
     faces = analyze(picture, want=("landmarks",))
     if not len(faces):
@@ -43,7 +49,7 @@ def explain(
     crop = Crop("box", size, size, scale=1.08, shift=(0.0, -0.03), fill="edge")
     matrices = crop.matrices({"boxes": faces.boxes}, picture.size)[:, 0]
     crops = [cut(picture.pixels, matrix, size, size, "edge") for matrix in matrices]
-    made = attribution.explain(lab, np.asarray(batch(crops, grey=True), np.float32))
+    made = attribution.explain(lab, np.asarray(batch(crops, grey=True), np.float32), chosen)
     names = [f"face {index}" for index in range(len(faces))]
     with writing(output) as file:
         attribution.sheet(made, names).save(file, "PNG")
@@ -64,7 +70,7 @@ def _trained(system: str, recipe: str, seed: int) -> tuple[Explainable, int]:
     settings = chosen.settings(recipe)
     lab = chosen.make(settings, seed)
     if not isinstance(lab, Explainable):
-        common.fail(f"{entry.id} does not say which layer explains it; gimefive does")
+        common.fail(f"{entry.id} does not say which layer explains it; gimefive and fer-cnn do")
     if not (folder_of(entry.id, lab) / "run.json").is_file():
         common.fail(f"train it first: mien train {entry.id} --recipe {recipe} --seed {seed}")
     trained = train(entry.id, lambda: chosen.make(settings, seed), progress=False).lab

@@ -123,5 +123,7 @@ def _drawn(count: int, most: float) -> Tensor:
 
 
 def _sampled(pixels: Tensor, affine: Tensor) -> Tensor:
-    grid = functional.affine_grid(affine.to(pixels), list(pixels.shape), align_corners=False)
-    return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+    # Autocast would round the places to eight bits.
+    with torch.autocast(pixels.device.type, enabled=False):
+        grid = functional.affine_grid(affine.to(pixels), list(pixels.shape), align_corners=False)
+        return functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)

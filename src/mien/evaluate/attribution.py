@@ -1,19 +1,23 @@
-"""Shows where a network looks: Grad-CAM for every class and the activations of its blocks, as a picture."""
+"""Shows where a network looks: heat for every class and the activations of its blocks, as a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
+from captum.attr import LayerAttribution, LayerGradCam, Saliency
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 Floats = npt.NDArray[np.float32]
+
+Method = Literal["grad-cam", "saliency"]
+METHODS: tuple[Method, ...] = get_args(Method)
+"""How heat is found: at the places of a layer, or at the pixels themselves."""
 
 # Side of a face on the sheet, px, and of the line of text below it.
 _SIDE, _LINE = 144, 22
@@ -50,7 +54,7 @@ class Explanation:
         classes: c names.
         pixels: (n, H, W) the grey faces as it saw them, 0..255.
         probabilities: (n, c).
-        heat: (n, c, H, W) Grad-CAM, the largest of each map 1; all 0 where nothing speaks for the class.
+        heat: (n, c, H, W), the largest of each map 1; all 0 where nothing speaks for the class.
         blocks: (n, H, W) for each block, its channels' mean, from 0 to 1 over each face.
     """
 
@@ -84,7 +88,23 @@ def grad_cam(net: nn.Module, layer: nn.Module, pixels: Tensor, count: int) -> Te
     return torch.cat(maps, dim=1).detach()
 
 
-def explain(lab: Explainable, pixels: Floats) -> Explanation:
+def saliency(net: nn.Module, pixels: Tensor, count: int) -> Tensor:
+    """Return |d logit / d pixel| for each class, by captum (Simonyan et al. 2013, arXiv 1312.6034, 3.1).
+
+    Args:
+        net: gives (n, count) logits; in evaluation mode.
+        pixels: (n, C, H, W); the largest of the channels counts.
+        count: number of classes.
+
+    Returns:
+        (n, count, H, W).
+    """
+    method = Saliency(net)
+    maps = [method.attribute(pixels.clone(), target=target).amax(dim=1) for target in range(count)]
+    return torch.stack(maps, dim=1).detach()
+
+
+def explain(lab: Explainable, pixels: Floats, method: Method = "grad-cam") -> Explanation:
     """Return what a trained system makes of (n, 1, H, W) grey faces of 0..255, n at least 1."""
     lab.net.eval()
     faces = torch.as_tensor(pixels)
@@ -93,7 +113,10 @@ def explain(lab: Explainable, pixels: Floats) -> Explanation:
         made = [block.mean(dim=1, keepdim=True) for block in lab.activations(faces)]
     size = tuple(faces.shape[-2:])
     blocks = [LayerAttribution.interpolate(block, size, "bilinear")[:, 0] for block in made]
-    heat = grad_cam(lab.net, lab.explained, faces, len(lab.classes))
+    if method == "saliency":
+        heat = saliency(lab.net, faces, len(lab.classes))
+    else:
+        heat = grad_cam(lab.net, lab.explained, faces, len(lab.classes))
     return Explanation(
         lab.classes,
         pixels[:, 0],
@@ -104,7 +127,7 @@ def explain(lab: Explainable, pixels: Floats) -> Explanation:
 
 
 def sheet(explanation: Explanation, names: Sequence[str]) -> Image.Image:
-    """Return a picture: for each face, a row of Grad-CAM over the face a class, and a row of the blocks.
+    """Return a picture: for each face, a row of the heat over the face a class, and a row of the blocks.
 
     Args:
         explanation: of n faces.

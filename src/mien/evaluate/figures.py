@@ -153,9 +153,7 @@ def _grouped(
     made: dict[str, dict[str, dict[str, float]]] = {}
     for kind, names in part.groups.items():
         # by the first number in them, that decades come in order
-        for name in sorted(
-            set(names.tolist()), key=lambda n: (int(n.split("-")[0]) if n[0].isdigit() else 0, n)
-        ):
+        for name in sorted(set(names.tolist()), key=_place):
             rows = names == name
             values = figures(targets[rows], predictions[rows], field)
             values = {metric: value for metric, value in values.items() if metric in _OF_GROUPS}

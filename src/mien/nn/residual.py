@@ -32,19 +32,20 @@ class SqueezeExcitation(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions, then squeeze and excitation, beside a shortcut (He et al. 2016, arXiv
-    1512.03385).
-
-    Where the picture halves, the shortcut takes means before its 1 x 1 convolution, so that no pixel is
-    passed over (He et al. 2019, arXiv 1812.01187, ResNet-D).
+    """Two 3 x 3 convolutions beside a shortcut (He et al. 2016, arXiv 1512.03385, Figure 5 left).
 
     Args:
         inputs: channels of the input.
         outputs: channels of the output.
         stride: 1, or 2 to halve the picture.
+        excitation: squeeze and excitation behind the convolutions, which the paper's block has not.
+        means: where the picture halves, the shortcut takes means before its 1 x 1 convolution, so that no
+            pixel is passed over (He et al. 2019, arXiv 1812.01187, ResNet-D); the paper's strides over them.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int = 1, *, excitation: bool = True, means: bool = True
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
@@ -52,13 +53,13 @@ class ResidualBlock(nn.Module):
             nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
             nn.BatchNorm2d(outputs),
-            SqueezeExcitation(outputs),
+            *([SqueezeExcitation(outputs)] if excitation else []),
         )
         self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
-                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
-                nn.Conv2d(inputs, outputs, 1, bias=False),
+                nn.AvgPool2d(stride) if stride > 1 and means else nn.Identity(),
+                nn.Conv2d(inputs, outputs, 1, 1 if means else stride, bias=False),
                 nn.BatchNorm2d(outputs),
             )
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mien.core.card import Card
@@ -187,7 +187,10 @@ class Lab(lightning.LightningModule, Generic[C]):
         self.log("valid", self.score(targets, predictions), prog_bar=True, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """Return the settings' optimiser and schedule; weights of one axis (norms, biases) do not decay."""
+        """Return the settings' optimiser and schedule; weights of one axis (norms, biases) do not decay.
+
+        There is no warmup before a plateau.
+        """
         config = self.config
         learned = [p for p in self.parameters() if p.requires_grad]
         groups = [
@@ -201,7 +204,16 @@ class Lab(lightning.LightningModule, Generic[C]):
                 groups, lr=config.learning_rate, momentum=config.momentum, nesterov=nesterov
             )
         else:
-            optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
+            kinds = {
+                "adamw": torch.optim.AdamW,
+                "rmsprop": torch.optim.RMSprop,
+                "adagrad": torch.optim.Adagrad,
+            }
+            optimiser = kinds[config.optimiser](groups, lr=config.learning_rate)
+        if config.schedule == "plateau":
+            falling = ReduceLROnPlateau(optimiser, "max", factor=0.2, patience=1)
+            watched = {"scheduler": falling, "interval": "epoch", "monitor": "valid"}
+            return {"optimizer": optimiser, "lr_scheduler": watched}
         steps = int(self.trainer.estimated_stepping_batches)
         warm = config.warmup * steps / config.rounds
 
@@ -210,6 +222,8 @@ class Lab(lightning.LightningModule, Generic[C]):
                 return (step + 1) / (warm + 1)
             if config.schedule == "constant":
                 return 1.0
+            if config.schedule == "steps":
+                return 0.1 ** ((step >= steps / 2) + (step >= 0.75 * steps))
             return 0.5 * (1 + float(np.cos(np.pi * min(1.0, (step - warm) / max(1.0, steps - warm)))))
 
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import inspect
@@ -9,10 +10,12 @@ import json
 import logging
 import os
 import re
+import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from mien.core.atomic import writing
+from mien.core.provenance import digest
 from mien.train.lab import Lab
 
 RUNS = "MIEN_RUNS"
@@ -94,8 +98,8 @@ def folder_of(system: str, lab: Lab[Any]) -> Path:
 
 
 def code_of(lab: Lab[Any]) -> str:
-    """Return the SHA-256 of a system's file: when it changes, evidence is stale."""
-    return hashlib.sha256(Path(inspect.getfile(type(lab))).read_bytes()).hexdigest()
+    """Return the digest of a system's file and its networks: when it changes, evidence is stale."""
+    return digest(Path(inspect.getfile(type(lab))), Path(str(resources.files("mien"))))
 
 
 def train(
@@ -141,6 +145,20 @@ def _made(make: Callable[[], Lab[Any]]) -> Lab[Any]:
     seed = make().seed
     torch.manual_seed(seed)
     return make()
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's progress bar on stderr: stdout is for results."""
+
+    def init_train_tqdm(self) -> Any:
+        """Make the bar of a round."""
+        with contextlib.redirect_stdout(sys.stderr):
+            return super().init_train_tqdm()
+
+    def init_validation_tqdm(self) -> Any:
+        """Make the bar of a validation."""
+        with contextlib.redirect_stdout(sys.stderr):
+            return super().init_validation_tqdm()
 
 
 class Clock(Callback):
@@ -190,7 +208,7 @@ def _fit(lab: Lab[Any], folder: Path, processes: int, progress: bool) -> Clock:
     if config.patience:
         callbacks.append(EarlyStopping("valid", mode="max", patience=config.patience))
     if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
+        callbacks.append(Bar(refresh_rate=10))
     with warnings.catch_warnings():
         # Lightning advises more data workers; rows here are decoded already.
         warnings.filterwarnings("ignore", message=".*num_workers.*|.*does not have many workers.*")

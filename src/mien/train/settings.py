@@ -27,8 +27,10 @@ class Settings:
         learning_rate: at its highest.
         weight_decay: of the optimiser.
         momentum: of SGD.
-        optimiser: SGD with Nesterov momentum, or AdamW.
-        schedule: of the learning rate, over all steps: down along a cosine to zero, or constant.
+        optimiser: SGD (with Nesterov momentum where `momentum` is not 0), AdamW, RMSprop or Adagrad.
+        schedule: of the learning rate, over all steps: down along a cosine to zero, constant, or down in
+            steps, to a tenth after half and again after three quarters; or to a fifth after each two rounds
+            without a better validation.
         warmup: rounds (may be a part of one) over which the learning rate rises from zero.
         clip: longest norm of the gradient; 0 does not clip.
         ema: decay of the moving average of the weights, which is what is validated and kept; 0 keeps none.
@@ -43,8 +45,8 @@ class Settings:
     learning_rate: float = 0.05
     weight_decay: float = 1e-4
     momentum: float = 0.9
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    schedule: Literal["cosine", "constant"] = "cosine"
+    optimiser: Literal["sgd", "adamw", "rmsprop", "adagrad"] = "sgd"
+    schedule: Literal["cosine", "constant", "steps", "plateau"] = "cosine"
     warmup: float = 0.0
     clip: float = 0.0
     ema: float = 0.0

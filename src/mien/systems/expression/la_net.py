@@ -23,12 +23,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mien.core.labels import FERPLUS_EXPRESSIONS, FERPLUS_VOTES
+from mien.core.labels import FERPLUS_EXPRESSIONS
 from mien.core.system import Claim, System
 from mien.data.augment import Jitter
 from mien.data.landmarks import landmarks
 from mien.data.reader import Images
+from mien.data.votes import votes_of
 from mien.evaluate.reproduce import Reproduction
+from mien.nn.residual import ResidualBlock
 from mien.train.pictures import PictureLab, PictureSettings
 
 SYSTEM = System(
@@ -185,41 +187,17 @@ def noisy(labels: npt.NDArray[np.int64], rate: float, seed: int) -> npt.NDArray[
 # ---- the network
 
 
-class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut (He et al. 2016, arXiv 1512.03385, Figure 5 left).
-
-    Args:
-        inputs: channels of the input.
-        outputs: channels of the output.
-        stride: 1, or 2 to halve the picture.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (n, outputs, h / stride, w / stride)."""
-        return torch.relu(self.body(x) + self.shortcut(x))
+def _block(inputs: int, outputs: int, stride: int = 1) -> ResidualBlock:
+    """Return a block of the plain ResNet."""
+    return ResidualBlock(inputs, outputs, stride, excitation=False, means=False)
 
 
 def _stages(width: int, depth: int) -> nn.ModuleList:
     """Return stages two to four: each halves the picture and doubles the channels."""
     return nn.ModuleList(
         nn.Sequential(
-            BasicBlock(width * 2**i, width * 2 ** (i + 1), 2),
-            *(BasicBlock(width * 2 ** (i + 1), width * 2 ** (i + 1)) for _ in range(depth - 1)),
+            _block(width * 2**i, width * 2 ** (i + 1), 2),
+            *(_block(width * 2 ** (i + 1), width * 2 ** (i + 1)) for _ in range(depth - 1)),
         )
         for i in range(3)
     )
@@ -243,7 +221,7 @@ class TwoBranches(nn.Module):
             nn.BatchNorm2d(width),
             nn.ReLU(),
             *pooling,
-            *(BasicBlock(width, width) for _ in range(config.depth)),
+            *(_block(width, width) for _ in range(config.depth)),
         )
         self.expression = _stages(width, config.depth)
         self.classifier = nn.Linear(8 * width, classes)
@@ -529,11 +507,11 @@ class LaNet(PictureLab[Config]):
 
     def labelled(self, images: Images) -> npt.NDArray[np.bool_]:
         """Tell which rows most people call an expression: (n,)."""
-        return most_voted(_votes(images)) < _CLASSES
+        return most_voted(votes_of(images)) < _CLASSES
 
     def given(self, images: Images) -> npt.NDArray[np.int64]:
         """Return the (n,) labels of rows; a part of those to learn from is wrong."""
-        truth = most_voted(_votes(images))
+        truth = most_voted(votes_of(images))
         return noisy(truth, self.config.noise, self.seed) if images.split == "train" else truth
 
     def labels(self, images: Images) -> tuple[npt.NDArray[Any], ...]:
@@ -600,7 +578,3 @@ class LaNet(PictureLab[Config]):
 
 
 LAB = LaNet
-
-
-def _votes(images: Images) -> npt.NDArray[Any]:
-    return np.stack([images.columns[name] for name in FERPLUS_VOTES], axis=1)
