@@ -30,6 +30,7 @@ from mien.core import errorrates
 from mien.core.crops import Crop
 from mien.core.faces import Faces
 from mien.core.fields import Floats
+from mien.evaluate.verification import ten_folds
 from mien.runtime.describe import Known, describe
 from mien.runtime.model import Model
 from mien.runtime.pipeline import Options, Pipeline
@@ -105,23 +106,6 @@ def read(path: Path, column: str) -> tuple[list[npt.NDArray[np.uint8]], list[str
         np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in table["image"].to_pylist()
     ]
     return pictures, [str(name) for name in table[column].to_pylist()]
-
-
-def ten_folds(
-    similar: Floats, same: npt.NDArray[np.bool_], folds: npt.NDArray[np.int_]
-) -> tuple[float, float]:
-    """Return accuracy and its standard error: each fold judged by the best threshold of the other nine."""
-    accuracies = []
-    for fold in range(10):
-        rest = folds != fold
-        candidates = np.unique(similar[rest])
-        hits = np.searchsorted(np.sort(similar[rest & ~same]), candidates, side="left")
-        hits = (
-            hits + same[rest].sum() - np.searchsorted(np.sort(similar[rest & same]), candidates, side="left")
-        )
-        threshold = candidates[hits.argmax()]
-        accuracies.append(float(((similar[~rest] >= threshold) == same[~rest]).mean()))
-    return float(np.mean(accuracies)), float(np.std(accuracies, ddof=1) / np.sqrt(10))
 
 
 def main() -> None:

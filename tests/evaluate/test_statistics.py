@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.evaluate.metrics import METRICS, Numbers
-from mien.evaluate.statistics import compare, verdict
+from mien.evaluate.statistics import _drawn, compare, verdict
 
 ACCURACY, MAE = METRICS["accuracy"], METRICS["MAE"]
 
@@ -76,3 +76,28 @@ def test_arms_that_do_not_fit_are_refused(targets: Numbers) -> None:
         compare(ACCURACY, targets, [part], [])
     with pytest.raises(ValueError, match="length"):
         compare(ACCURACY, targets, [part[:5]], [part])
+
+
+def test_pairs_of_few_people_are_less_certain_than_as_many_of_strangers() -> None:
+    # One of ten people decides: all of his pairs are right in one arm and wrong in the other.
+    random = np.random.default_rng(0)
+    units = random.integers(0, 10, (900, 2))
+    targets = np.zeros(900, int)
+    second = np.where((units == 3).any(axis=1), 1, 0)
+    first = [targets] * 3
+    by_pairs = compare(ACCURACY, targets, first, [second] * 3, rounds=300)
+    by_people = compare(ACCURACY, targets, first, [second] * 3, units=units, rounds=300)
+    assert by_pairs.holds == "yes"
+    assert by_people.holds == "inconclusive"
+    assert by_people.difference == by_pairs.difference
+
+
+def test_a_pair_counts_as_often_as_both_of_its_people_were_drawn() -> None:
+    units = np.array([[0, 1], [0, 0], [1, 2], [2, 2]])
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        again = np.random.default_rng()
+        again.bit_generator.state = random.bit_generator.state
+        times = again.multinomial(3, np.full(3, 1 / 3))
+        counts = np.bincount(_drawn(units, random), minlength=4)
+        assert counts.tolist() == [times[0] * times[1], times[0], times[1] * times[2], times[2]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,3 +59,64 @@ class Shuffled:
             raise ValueError(f"process {rank} of {processes}: ranks go from 0 to {processes - 1}")
         order = self.order(epoch)
         return np.resize(order, -(-self.n // processes) * processes)[rank::processes]
+
+
+@dataclass(frozen=True, eq=False)
+class Balanced:
+    """Batches of P people with K pictures each (Hermans et al. 2017, arXiv 1703.07737, Section 2).
+
+    A pass deals every person once, in an order of its own, P of them to a batch; those left over at its end
+    sit out. Each gives K pictures in an order of their own; of people with fewer, some are taken again.
+
+    Attributes:
+        person: (n,) who each row shows.
+        people: P.
+        pictures: K.
+        seed: 0 or more.
+        passes: how often an epoch deals everybody; 0 takes about as many rows as there are.
+    """
+
+    person: npt.NDArray[np.int64]
+    people: int
+    pictures: int
+    seed: int
+    passes: int = 0
+
+    def __post_init__(self) -> None:
+        if len(np.unique(self.person)) < self.people:
+            raise ValueError(f"{self.people} people a batch of only {len(np.unique(self.person))}")
+
+    def __len__(self) -> int:
+        """Return the number of rows of an epoch."""
+        count = len(np.unique(self.person))
+        return self._passes(count) * (count // self.people) * self.people * self.pictures
+
+    def order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Return the rows of an epoch, batch after batch.
+
+        Args:
+            epoch: counted from 0.
+        """
+        everybody = np.unique(self.person)
+        rows = {who: np.flatnonzero(self.person == who) for who in everybody.tolist()}
+        passes = self._passes(len(everybody))
+        made = [row for turn in range(passes) for row in self._pass(everybody, rows, epoch * passes + turn)]
+        return np.array(made, np.int64)
+
+    def share(self, epoch: int, rank: int, processes: int) -> npt.NDArray[np.int64]:
+        """Return the batches of an epoch that one of several processes takes; every one gets as many."""
+        batch = self.people * self.pictures
+        batches = self.order(epoch).reshape(-1, batch)
+        even = len(batches) // processes * processes
+        return np.asarray(batches[rank:even:processes].reshape(-1))
+
+    def _passes(self, count: int) -> int:
+        return self.passes or max(1, round(len(self.person) / (count * self.pictures)))
+
+    def _pass(
+        self, everybody: npt.NDArray[np.int64], rows: dict[int, npt.NDArray[np.int64]], number: int
+    ) -> Iterator[int]:
+        order = Shuffled(len(everybody), self.seed).order(number)
+        for who in everybody[order[: len(order) // self.people * self.people]].tolist():
+            own = rows[who]
+            yield from own[np.resize(Shuffled(len(own), self.seed + 1 + who).order(number), self.pictures)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from mien.evaluate.verification import accept_rate, equal_error_rate
 
 Numbers = npt.NDArray[Any]
 
@@ -236,6 +239,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("ICC(3,1)", icc31),
             Metric("CS@5", cumulative_score),
             Metric("ECE", ece, higher_is_better=False),
+            Metric("TAR at FAR 1 %", partial(accept_rate, false_accepts=0.01)),
+            Metric("TAR at FAR 0.1 %", partial(accept_rate, false_accepts=0.001)),
+            Metric("EER", equal_error_rate, higher_is_better=False),
         )
     }
 )

@@ -21,7 +21,7 @@ from mien.core.errors import MienError
 from mien.core.system import Arm, Evidence, System
 from mien.evaluate import plots
 from mien.evaluate.metrics import METRICS, Numbers
-from mien.evaluate.statistics import TEST, compare
+from mien.evaluate.statistics import TEST, TEST_UNITS, compare
 from mien.train.lab import Lab
 from mien.train.run import Curve, Trained, code_of, curve, train
 from mien.train.settings import Settings, override
@@ -241,7 +241,7 @@ def _evidence(
         targets = next(iter(arms.values()))[0].parts[index][0]
         read = {name: [metric.read(run.parts[index][1]) for run in runs] for name, runs in arms.items()}
         first, second = list(read.values())[:2]
-        result = compare(metric, targets, first, second)
+        result = compare(metric, targets, first, second, units=part.units)
         made.append(
             Evidence(
                 evidence=1,
@@ -257,7 +257,7 @@ def _evidence(
                 difference=result.difference,
                 interval=result.interval,
                 holds=result.holds,
-                test=TEST,
+                test=TEST if part.units is None else TEST_UNITS,
                 paper_value=claim.paper_value,
                 code=code_of(lab),
                 version=importlib.metadata.version("mien"),

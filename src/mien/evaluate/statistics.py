@@ -17,6 +17,9 @@ TEST = (
 )
 """The test in words, as results quote it."""
 
+TEST_UNITS = TEST.replace("test items", "the people of the test items")
+"""The same where items share people: a pair counts as often as both of its people were drawn."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -43,6 +46,7 @@ def compare(
     first: Sequence[Numbers],
     second: Sequence[Numbers],
     *,
+    units: Numbers | None = None,
     rounds: int = 1000,
     seed: int = 0,
 ) -> Comparison:
@@ -53,6 +57,8 @@ def compare(
         targets: (n, ...) of the test items.
         first: for each seed the first arm's (n, ...) predictions.
         second: for each seed the second arm's, with the same seeds in the same order.
+        units: (n,) or (n, 2) numbers of what each item is of, such as the two people of a pair: they are
+            drawn instead of items, as those that share a person are not independent (Bolle et al. 2004).
         rounds: how often items and seeds are drawn.
         seed: of the draws.
 
@@ -66,7 +72,7 @@ def compare(
     random = np.random.default_rng(seed)
     differences = np.zeros(rounds)
     for index in range(rounds):
-        items = random.integers(0, len(targets), len(targets))
+        items = random.integers(0, len(targets), len(targets)) if units is None else _drawn(units, random)
         seeds = random.integers(0, len(first), len(first))
         drawn = targets[items]
         # each seed's value once, however often it was drawn
@@ -84,6 +90,17 @@ def compare(
         interval=(low, high),
         holds=verdict((low, high), higher_is_better=metric.higher_is_better),
     )
+
+
+def _drawn(units: Numbers, random: np.random.Generator) -> Numbers:
+    """Return items, each as often as the units that it is of are drawn together."""
+    names, place = np.unique(units, return_inverse=True)
+    times = random.multinomial(len(names), np.full(len(names), 1 / len(names)))
+    counts = times[place.reshape(units.shape)]
+    if counts.ndim == 2:
+        # Of a pair of one person, that person counts once.
+        counts = np.where(units[:, 0] == units[:, 1], counts[:, 0], counts.prod(axis=1))
+    return np.repeat(np.arange(len(units)), counts)
 
 
 def verdict(interval: tuple[float, float], *, higher_is_better: bool = True) -> Verdict:

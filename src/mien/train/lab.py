@@ -35,11 +35,14 @@ class TestPart:
         rows: the data set.
         used: what they are, as evidence names them.
         groups: what figures are told apart by, such as "race": (n,) names of each row's group.
+        units: what a verdict draws anew, as numbers: (n,) one, or (n, 2) two of each row, such as the people
+            of a pair; None draws rows.
     """
 
     rows: Dataset[Any]
     used: DataUsed
     groups: Mapping[str, Numbers] = field(default_factory=dict)
+    units: Numbers | None = None
 
 
 class InOrder(Sampler[int]):

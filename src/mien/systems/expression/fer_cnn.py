@@ -91,7 +91,7 @@ RECIPES = MappingProxyType(
         # An eighth of the channels, 32 instead of 48 px: what 24 runs in 20 minutes of one core allow.
         "cpu": Config(
             rounds=8,
-            batch=64,
+            batch=32,
             learning_rate=0.02,
             weight_decay=5e-4,
             rows=8000,
