@@ -63,7 +63,8 @@ def column(found: Sequence[Faces], name: str) -> Numbers:
 
 
 def spread(rows: int, wanted: int) -> list[int]:
-    return np.unique(np.linspace(0, rows - 1, min(rows, wanted)).astype(int)).tolist()
+    chosen: list[int] = np.unique(np.linspace(0, rows - 1, min(rows, wanted)).astype(int)).tolist()
+    return chosen
 
 
 def celeba(models: Sequence[str], wanted: int, sheets: Path | None) -> dict[str, Any]:
