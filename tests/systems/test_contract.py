@@ -16,9 +16,10 @@ from mien.evaluate.metrics import METRICS
 from mien.evaluate.reproduce import Paper, paper
 from mien.index import Entry
 from mien.train.pictures import PictureLab
+from mien.train.recognition import RecognitionLab
 from mien.train.run import train
 
-LEARN_FROM_LANDMARKS = ("la-net", "poster-pp")
+LEARN_FROM_LANDMARKS = ("la-net", "poster-pp", "symface")
 BUILT = [entry for entry in index.entries() if entry.trains]
 
 
@@ -29,7 +30,7 @@ def entry(request: pytest.FixtureRequest, shared_data: Path, monkeypatch: pytest
     if chosen.id in LEARN_FROM_LANDMARKS:
         described = paper(chosen.room, chosen.id)
         lab = described.make(described.settings("tiny"), 0)
-        assert isinstance(lab, PictureLab)
+        assert isinstance(lab, PictureLab | RecognitionLab)
         with_landmarks(lab.chosen())
     return chosen
 
