@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
+from mien.evaluate import verification
 from mien.evaluate.metrics import METRICS
 from mien.evaluate.verification import accept_rate, equal_error_rate, ten_folds
 
@@ -45,3 +46,17 @@ def test_each_fold_is_judged_by_the_threshold_of_the_others() -> None:
     accuracy, error = ten_folds(similar, same, folds)
     assert accuracy == pytest.approx((1 + 1 + 0.5) / 3)
     assert error == pytest.approx(np.std([1, 1, 0.5], ddof=1) / np.sqrt(3))
+
+
+def test_similarities_are_cosines_and_least_without_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "_BLOCK", 7)
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(30, 5)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[4] = 0
+    first, second = random.integers(0, 30, (2, 100))
+    first[0] = second[1] = 4
+    made = verification.similarities(vectors, first, second)
+    for value, one, other in zip(made, first, second, strict=True):
+        wanted = -1 if 4 in (one, other) else float(vectors[one] @ vectors[other])
+        assert value == pytest.approx(wanted, abs=1e-6)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli import common
+from mien.cli import common, protocols
 
 if TYPE_CHECKING:
     from mien.evaluate.figures import Figures
@@ -78,10 +78,25 @@ def reproduce(
 
 @common.guarded
 def evaluate(
-    system: Id,
+    system: Annotated[
+        str, typer.Argument(help="Id of a system; none with --protocol.", show_default=False)
+    ] = "",
     model: Annotated[
         str, typer.Option("--model", "-m", help="The .onnx file to judge; the one that ships, if not given.")
     ] = "",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            help="Judge any recogniser with a card by this protocol instead, on its set in MIEN_DATA.",
+            metavar="lfw|identification",
+        ),
+    ] = "",
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="With --protocol: write the DET curve to this .svg file.")
+    ] = None,
+    threads: common.Threads = 0,
+    mirror: common.Mirror = False,
     run: Annotated[
         bool, typer.Option("--run", help="Judge a trained run instead; trains what is missing.")
     ] = False,
@@ -90,7 +105,16 @@ def evaluate(
     option: Changes = None,
     json: common.Json = False,
 ) -> None:
-    """Judge a system on its test rows: its model alone, as `mien analyze` runs it, or a trained run."""
+    """Judge a system on its test rows, its model alone or a trained run; or any recogniser by a protocol."""
+    if protocol:
+        if system or run:
+            common.fail("--protocol judges a model: give it by --model, and no system")
+        protocols.evaluate(protocol, model, plot, threads, mirror=mirror, json=json)
+        return
+    if not system:
+        common.fail("name a system, or a --protocol")
+    if plot or threads or mirror:
+        common.fail("--plot, --threads and --mirror go with --protocol")
     from mien.evaluate import figures
 
     entry, paper = paper_of(system)

@@ -29,6 +29,30 @@ def wilson(errors: int, trials: int) -> tuple[float, float]:
     return (0.0 if errors == 0 else max(0.0, low)), (1.0 if errors == trials else min(1.0, high))
 
 
+def clustered(
+    errors: npt.NDArray[Any], unit: npt.NDArray[Any], *, rounds: int = 400, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval of a rate whose trials come in clusters, such as several of one person.
+
+    The units are drawn again with replacement; the interval covers both the 2.5 to 97.5 % range of the rounds
+    and Wilson's interval, so that zero errors still have an upper bound.
+
+    Args:
+        errors: (n,) bool, whether each trial was one.
+        unit: (n,) what each trial is of.
+        rounds: how often units are drawn.
+        seed: of the draws.
+    """
+    low, high = wilson(int(errors.sum()), len(errors))
+    names, place = np.unique(unit, return_inverse=True)
+    if not len(names):
+        return low, high
+    wrong, tried = np.bincount(place, errors), np.bincount(place).astype(np.float64)
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), rounds)
+    ends = np.quantile((drawn @ wrong) / (drawn @ tried), (0.025, 0.975))
+    return min(low, float(ends[0])), max(high, float(ends[1]))
+
+
 @dataclass(frozen=True)
 class OperatingPoint:
     """A threshold and the errors measured at it.

@@ -18,7 +18,12 @@ _LEAST, _MOST = 5e-7, 0.6
 
 
 def write_det(
-    path: str | os.PathLike[str], mated: npt.NDArray[Any], other: npt.NDArray[Any], *, title: str
+    path: str | os.PathLike[str],
+    mated: npt.NDArray[Any],
+    other: npt.NDArray[Any],
+    *,
+    title: str,
+    rates: tuple[str, str] = ("false match rate", "false non-match rate"),
 ) -> None:
     """Write FNMR over FMR on normal-deviate axes (Martin et al., "The DET curve", 1997).
 
@@ -27,6 +32,7 @@ def write_det(
         mated: (m,) similarities of the same persons.
         other: (n,) similarities of different persons.
         title: the plot's title.
+        rates: what the horizontal and the vertical axis tell.
 
     Raises:
         UnwritableOutput: the file cannot be written.
@@ -55,9 +61,9 @@ def write_det(
         ]
     parts += [
         f'<text x="{_EDGE + _SIDE / 2}" y="{_EDGE + _SIDE + 42}" text-anchor="middle">'
-        "false match rate</text>",
+        f"{escape(rates[0])}</text>",
         f'<text transform="translate(14 {_EDGE + _SIDE / 2}) rotate(-90)" text-anchor="middle">'
-        "false non-match rate</text>",
+        f"{escape(rates[1])}</text>",
         f'<polyline points="{line}" fill="none" stroke="#1f5fa8" stroke-width="2"/>',
         "</svg>\n",
     ]

@@ -1,0 +1,341 @@
+"""Protocols by name, for any recogniser: what a set is compared by, and the figures that the field quotes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.core import errorrates
+from mien.core.errorrates import Comparisons, OperatingPoint
+from mien.core.errors import MienError
+from mien.core.picture import Pixels
+from mien.core.system import DataUsed
+from mien.data.people import people
+from mien.data.reader import load, load_pairs
+from mien.evaluate.identification import Searches, joined, search
+from mien.evaluate.metrics import roc_auc
+from mien.evaluate.templates import pool
+from mien.evaluate.verification import Numbers, equal_error_rate, similarities, ten_folds
+
+Embed = Callable[[Pixels], Numbers]
+"""A recogniser with its detector: (n, H, W, 3) uint8 in; (n, d) of unit length out, zeros without a face."""
+
+DRAWS = 10
+"""How often the people of the identification protocol are drawn apart into enrolled and unknown ones."""
+
+ENROLLED = (1, 5)
+"""From how many pictures people are enrolled; five are one template, their mean."""
+
+RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""False match rates that are told, as far as the comparisons can show them."""
+
+# As `identities` are stored, px.
+_SIDE = 112
+
+
+class UnknownProtocol(MienError):
+    """A protocol that does not exist."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no protocol {name!r}; protocols: {', '.join(PROTOCOLS)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """How well a recogniser tells whether two pictures show one person.
+
+    Attributes:
+        protocol: its name.
+        used: the pictures.
+        missed: pictures in which no face was found; their comparisons count as the least similar ones.
+        mated: (m,) similarities of pairs of one person.
+        other: (n,) similarities of pairs of two people.
+        accuracy: of the folds, each judged by the best threshold of the others.
+        standard_error: of the accuracy, over the folds.
+        auc: area under the ROC curve.
+        eer: equal error rate.
+        points: for each false match rate that the pairs can show, the threshold and both error rates with
+            95 % intervals over people.
+        comparisons_a_second: how fast they were compared.
+    """
+
+    protocol: str
+    used: DataUsed
+    missed: int
+    mated: npt.NDArray[np.float64]
+    other: npt.NDArray[np.float64]
+    accuracy: float
+    standard_error: float
+    auc: float
+    eer: float
+    points: tuple[tuple[float, OperatingPoint], ...]
+    comparisons_a_second: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as `mien evaluate --json` prints them."""
+        return {
+            "protocol": self.protocol,
+            "used": asdict(self.used),
+            "pictures_without_a_found_face": self.missed,
+            "mated_comparisons": len(self.mated),
+            "other_comparisons": len(self.other),
+            "accuracy": self.accuracy,
+            "standard_error": self.standard_error,
+            "auc": self.auc,
+            "eer": self.eer,
+            "points": [{"wanted_fmr": rate, **asdict(point)} for rate, point in self.points],
+            "comparisons_a_second": round(self.comparisons_a_second),
+        }
+
+    @property
+    def curve(self) -> tuple[Numbers, Numbers, tuple[str, str]]:
+        """What the DET curve is drawn of, and the names of its axes."""
+        return self.mated, self.other, ("false match rate", "false non-match rate")
+
+    def lines(self) -> Sequence[str]:
+        """Return the figures in words, a line each."""
+        return (
+            f"{self.protocol}: {len(self.mated):,} pairs of one person and {len(self.other):,} of two, "
+            f"{self.used.rows:,} pictures, {self.missed} without a found face",
+            f"accuracy {100 * self.accuracy:.2f} % ± {100 * self.standard_error:.2f}, "
+            f"area under the ROC curve {self.auc:.4f}, equal error rate {100 * self.eer:.2f} %",
+            *(_in_words("FMR", "FNMR", rate, point) for rate, point in self.points),
+            f"{self.comparisons_a_second:,.0f} comparisons a second",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Identified:
+    """How well a recogniser finds people in a gallery, by the pictures that each is enrolled from.
+
+    Attributes:
+        protocol: its name.
+        used: the pictures of those who are searched for.
+        distractors: people in the gallery whom nobody searches for.
+        missed: pictures in which no face was found.
+        searches: for each number of pictures that people are enrolled from, all searches.
+        points: for each of these numbers and each FPIR that the searches can show, threshold, FPIR and FNIR
+            with 95 % intervals over people.
+        comparisons_a_second: how fast they were compared.
+    """
+
+    protocol: str
+    used: DataUsed
+    distractors: int
+    missed: int
+    searches: Mapping[int, Searches]
+    points: Mapping[int, tuple[tuple[float, OperatingPoint], ...]]
+    comparisons_a_second: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as `mien evaluate --json` prints them; a point's rates are FPIR and FNIR."""
+        return {
+            "protocol": self.protocol,
+            "used": asdict(self.used),
+            "distractors": self.distractors,
+            "pictures_without_a_found_face": self.missed,
+            "enrolled_from": [
+                {
+                    "pictures": count,
+                    "mated_searches": int(made.mated.sum()),
+                    "non_mated_searches": int((~made.mated).sum()),
+                    "rank_rates": {
+                        str(rank): dict(zip(("rate", "low", "high"), made.hit_rate(rank), strict=True))
+                        for rank in (1, 5, 20)
+                    },
+                    "points": [
+                        {
+                            "wanted_fpir": rate,
+                            **{
+                                key.replace("fmr", "fpir").replace("fnmr", "fnir"): value
+                                for key, value in asdict(point).items()
+                            },
+                        }
+                        for rate, point in self.points[count]
+                    ],
+                }
+                for count, made in self.searches.items()
+            ],
+            "comparisons": sum(made.comparisons for made in self.searches.values()),
+            "comparisons_a_second": round(self.comparisons_a_second),
+        }
+
+    @property
+    def curve(self) -> tuple[Numbers, Numbers, tuple[str, str]]:
+        """What the DET curve is drawn of, enrolled from one picture, and the names of its axes."""
+        return (*self.searches[ENROLLED[0]].scores(), ("FPIR", "FNIR"))
+
+    def lines(self) -> Sequence[str]:
+        """Return the figures in words, a line each."""
+        found = [
+            f"{self.protocol}: {self.used.rows:,} pictures, {self.missed} without a found face, "
+            f"{self.distractors} distractors in the gallery"
+        ]
+        for count, made in self.searches.items():
+            rate, low, high = made.hit_rate()
+            found += [
+                f"enrolled from {count} picture{'s' * (count > 1)}: {int(made.mated.sum()):,} mated and "
+                f"{int((~made.mated).sum()):,} non-mated searches, "
+                f"rank 1 {100 * rate:.2f} % ({100 * low:.2f} to {100 * high:.2f})",
+                *("  " + _in_words("FPIR", "FNIR", rate, point) for rate, point in self.points[count]),
+            ]
+        comparisons = sum(made.comparisons for made in self.searches.values())
+        return (*found, f"{comparisons:,} comparisons, {self.comparisons_a_second:,.0f} a second")
+
+
+def _in_words(false: str, missed: str, wanted: float, point: OperatingPoint) -> str:
+    return (
+        f"at {false} {100 * wanted:g} %: threshold {point.threshold:.4f}, "
+        f"{missed} {100 * point.fnmr:.2f} % ({100 * point.fnmr_low:.2f} to {100 * point.fnmr_high:.2f}), "
+        f"{false} {100 * point.fmr:.3g} % ({100 * point.fmr_low:.3g} to {100 * point.fmr_high:.3g})"
+    )
+
+
+def lfw(embed: Embed) -> Verified:
+    """Judge by the 6,000 pairs of LFW's view 2 (Huang et al. 2007) in the set `lfw_pairs`.
+
+    Raises:
+        UnknownSet, SetMissing, DamagedSet: the set is not here, or not whole.
+    """
+    images = load("lfw_pairs", "images")
+    pairs = load_pairs(images)
+    vectors = embed(images.pixels)
+    began = time.perf_counter()
+    similar = similarities(vectors, pairs.first, pairs.second)
+    seconds = time.perf_counter() - began
+    accuracy, error = ten_folds(similar, pairs.same, pairs.fold)
+    _, person = np.unique(images.columns["person"], return_inverse=True)
+    compared = Comparisons(similar, person[pairs.first], person[pairs.second])
+    return Verified(
+        protocol="lfw",
+        used=images.used,
+        missed=int((~vectors.any(axis=1)).sum()),
+        mated=similar[pairs.same],
+        other=similar[~pairs.same],
+        accuracy=accuracy,
+        standard_error=error,
+        auc=roc_auc(pairs.same.astype(int), similar),
+        eer=equal_error_rate(pairs.same, similar),
+        points=points_of(compared),
+        comparisons_a_second=len(similar) / seconds,
+    )
+
+
+def points_of(
+    compared: Comparisons, rates: Sequence[float] = RATES
+) -> tuple[tuple[float, OperatingPoint], ...]:
+    """Return threshold and error rates at each false match rate that is at least one comparison."""
+    other = compared.other
+    shown = [rate for rate in rates if rate * len(other) >= 1]
+    limits = [errorrates.at_fmr(compared.mated, other, rate).threshold for rate in shown]
+    return tuple(zip(shown, compared.at(limits), strict=True))
+
+
+def identification(embed: Embed) -> Identified:
+    """Judge by open-set search for the 40 held-out people of `identities`.
+
+    Half of them are enrolled, with one template for every other person of the set as a distractor; all their
+    other pictures and all of the other half are searched for. Then the halves change places. Which are the
+    halves, and which pictures people are enrolled from, is drawn `DRAWS` times.
+
+    Raises:
+        UnknownSet, SetMissing, DamagedSet: the set is not here, or not whole.
+    """
+    test = people("test", _SIDE)
+    others = [people(part, _SIDE) for part in ("train", "valid")]
+    extra = np.concatenate([one.columns["person"] for one in others])
+    pixels = np.concatenate([np.asarray(one.pixels) for one in others])
+    random = np.random.default_rng(0)
+    most = max(ENROLLED)
+    drawn = np.concatenate(
+        [random.permutation(np.flatnonzero(extra == who))[:most] for who in np.unique(extra).tolist()]
+    )
+    vectors = embed(np.concatenate([np.asarray(test.pixels), pixels[drawn]]))
+    probes, extras = np.split(vectors, [len(test)])
+    began = time.perf_counter()
+    searches = {
+        count: _searched(probes, test.columns["person"], extras, extra[drawn], count) for count in ENROLLED
+    }
+    seconds = time.perf_counter() - began
+    points = {
+        count: tuple((rate, made.at_fpir(rate)) for rate in RATES if rate * int((~made.mated).sum()) >= 1)
+        for count, made in searches.items()
+    }
+    return Identified(
+        protocol="identification",
+        used=test.used,
+        distractors=len(np.unique(extra)),
+        missed=int((~probes.any(axis=1)).sum()),
+        searches=searches,
+        points=points,
+        comparisons_a_second=sum(made.comparisons for made in searches.values()) / seconds,
+    )
+
+
+def _searched(probes: Numbers, person: Numbers, extras: Numbers, extra: Numbers, count: int) -> Searches:
+    """Return all searches of all draws, people enrolled from so many pictures.
+
+    Args:
+        probes: (n, d) of those who are searched for.
+        person: (n,) who they are.
+        extras: (m, d) of distractors.
+        extra: (m,) who they are; each person's rows lie together.
+        count: pictures of a template.
+    """
+    _, first = np.unique(extra, return_index=True)
+    of_distractors = np.concatenate(
+        [rows[:count] for rows in np.split(np.arange(len(extra)), np.sort(first)[1:])]
+    )
+    random = np.random.default_rng(1)
+    everybody = np.unique(person)
+    rounds = []
+    for _ in range(DRAWS):
+        halves = np.array_split(random.permutation(everybody), 2)
+        order = random.permutation(len(person))
+        place = np.zeros(len(person), np.int64)
+        for who in everybody.tolist():
+            rows = order[person[order] == who]
+            place[rows] = np.arange(len(rows))
+        for half in halves:
+            enrolled = np.isin(person, half) & (place < count)
+            template = np.concatenate([person[enrolled], extra[of_distractors]])
+            gallery = pool(np.concatenate([probes[enrolled], extras[of_distractors]]), template)
+            rounds.append(search(probes[~enrolled], person[~enrolled], gallery.vectors, gallery.names))
+    return joined(rounds)
+
+
+PROTOCOLS: Mapping[str, Callable[[Embed], Verified | Identified]] = MappingProxyType(
+    {"lfw": lfw, "identification": identification}
+)
+"""The protocols by name."""
+
+
+def check(protocol: str) -> None:
+    """Make sure that there is a protocol of this name.
+
+    Raises:
+        UnknownProtocol: there is none.
+    """
+    if protocol not in PROTOCOLS:
+        raise UnknownProtocol(protocol)
+
+
+def judge(protocol: str, embed: Embed) -> Verified | Identified:
+    """Judge a recogniser.
+
+    Args:
+        protocol: its name in `PROTOCOLS`.
+        embed: the recogniser.
+
+    Raises:
+        UnknownProtocol: there is none of this name.
+        UnknownSet, SetMissing, DamagedSet: its set is not here, or not whole.
+    """
+    check(protocol)
+    return PROTOCOLS[protocol](embed)

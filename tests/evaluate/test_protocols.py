@@ -1,0 +1,71 @@
+"""Protocols with made people: who is enrolled, searched for and compared, and what is told of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mien.data.reader import Images
+from mien.evaluate import protocols
+from mien.evaluate.protocols import DRAWS, UnknownProtocol, judge
+
+
+def made(person: np.ndarray, split: str) -> Images:
+    """Return pictures of which every pixel is the number of the person."""
+    pixels = np.broadcast_to(person.astype(np.uint8)[:, None, None, None], (len(person), 2, 2, 3))
+    return Images("made", split, pixels, {"person": person}, np.full(len(person), b"0" * 32))
+
+
+SETS = {
+    "test": made(np.repeat(np.arange(6), 8), "test"),
+    "train": made(np.repeat(np.arange(10, 13), 7), "train"),
+    "valid": made(np.repeat(np.arange(20, 22), 3), "valid"),
+}
+
+
+@pytest.fixture(autouse=True)
+def sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "people", lambda part, size: SETS[part])
+
+
+def perfect(pixels: np.ndarray) -> np.ndarray:
+    return np.eye(32, dtype=np.float32)[pixels[:, 0, 0, 0]]
+
+
+def test_halves_are_enrolled_in_turn_and_all_others_are_unknown() -> None:
+    result = judge("identification", perfect)
+    assert isinstance(result, protocols.Identified)
+    assert result.distractors == 5
+    for count, searches in result.searches.items():
+        # 3 people enrolled from `count` of their 8 pictures and 3 unknown; both halves, every draw
+        assert int(searches.mated.sum()) == DRAWS * 2 * 3 * (8 - count)
+        assert int((~searches.mated).sum()) == DRAWS * 2 * 3 * 8
+        assert searches.comparisons == DRAWS * 2 * (3 * (8 - count) + 3 * 8) * (3 + 5)
+        assert set(searches.person.tolist()) == set(range(6))
+        assert searches.hit_rate()[0] == 1
+        assert (searches.best < 1e-6).all()
+    told = result.to_dict()
+    assert [row["pictures"] for row in told["enrolled_from"]] == [1, 5]
+    point = told["enrolled_from"][0]["points"][0]
+    assert {"wanted_fpir", "threshold", "fpir", "fpir_low", "fpir_high", "fnir", "fnir_low", "fnir_high"} == {
+        *point
+    }
+    assert (point["fpir"], point["fnir"]) == (0, 0)
+    assert any("rank 1 100.00 %" in line for line in result.lines())
+
+
+def test_a_person_without_a_found_face_is_never_found() -> None:
+    def blind(pixels: np.ndarray) -> np.ndarray:
+        return np.where(pixels[:, 0, 0, 0, None] == 2, 0, perfect(pixels))
+
+    result = judge("identification", blind)
+    assert isinstance(result, protocols.Identified)
+    assert result.missed == 8
+    searches = result.searches[1]
+    assert searches.hit_rate()[0] == pytest.approx(5 / 6)
+    assert (searches.rank[(searches.person == 2) & searches.mated] > 1).all()
+
+
+def test_an_unknown_protocol_names_those_that_there_are() -> None:
+    with pytest.raises(UnknownProtocol, match="lfw, identification"):
+        judge("ijb", perfect)
