@@ -1,11 +1,12 @@
-"""Makes small videos for tests: numbered frames, time stamps, rotation, sound, faces that move."""
+"""Makes small videos for tests: numbered frames, time stamps, rotation, sound, faces that move; a camera."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -122,3 +123,27 @@ def pasted(background: Pixels, picture: Pixels, left: int, top: int, side: int) 
     height = round(side * picture.shape[0] / picture.shape[1])
     image.paste(Image.fromarray(picture).resize((side, height), Image.Resampling.BICUBIC), (left, top))
     return np.asarray(image)
+
+
+class Camera:
+    """A film that gives its frames in real time, in the place of a camera's PyAV container."""
+
+    def __init__(self, path: Path) -> None:
+        self._film: Any = av.open(str(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._film.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._film, name)
+
+    def demux(self, stream: Any) -> Iterator[Any]:
+        """Yield the film's packets, each at the time of its frame."""
+        begin = time.monotonic()
+        for packet in self._film.demux(stream):
+            if packet.pts is not None:
+                time.sleep(max(0.0, begin + float(packet.pts * packet.time_base) - time.monotonic()))
+            yield packet

@@ -1,4 +1,4 @@
-"""`mien video` as people call it: tables, summaries, best shots, and runs that are stopped at any moment."""
+"""`mien video` as people call it: tables, summaries, best shots, cameras, runs stopped at any moment."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -24,10 +26,12 @@ from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
 
+import films
 from films import film, pasted
 from mien.cli.app import app
 from mien.report.journal import Journal
 from mien.report.tables import read_rows
+from mien.runtime import video as opening
 from mien.runtime.footage import analyze_video
 from mien.runtime.pipeline import Options, Pipeline
 from mien.runtime.video import frames as read
@@ -403,4 +407,127 @@ def test_annotating_says_what_it_cannot_do_and_leaves_the_original(tmp_path: Pat
         assert ran.exit_code == code, arguments
         assert words in ran.stderr
     assert two_people.read_bytes() == data
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- a camera
+
+
+@pytest.fixture(scope="module")
+def visitor(tmp_path_factory: pytest.TempPathFactory, frames: list[Pixels]) -> Path:
+    """Return a film of a minute, for a camera to give: one person, and later another one beside."""
+    shown = [frames[0]] * 300 + [frames[5]] * 300
+    return film(tmp_path_factory.mktemp("films") / "visitor.mp4", shown)
+
+
+@contextlib.contextmanager
+def watching(visitor: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """Run `mien video camera:0` where the camera gives a film in real time."""
+    tests = Path(__file__).parents[1]
+    begin = (
+        f"import sys; sys.path.insert(0, {str(tests)!r}); from films import Camera; "
+        f"from mien.runtime import video; video._open_camera = lambda number: Camera({str(visitor)!r}); "
+        "from mien.cli.app import main; main()"
+    )
+    call = [sys.executable, "-c", begin, "video", "camera:0", *map(str, arguments)]
+    call += ["--want", "boxes", "--threads", "1"]
+    running = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_camera_is_drawn_upon_and_kept_until_it_is_stopped(
+    tmp_path: Path, visitor: Path, number: signal.Signals
+) -> None:
+    target = tmp_path / "out.mp4"
+    with watching(visitor, "--annotate", target) as running:
+        # it is made when the first frame is written
+        while not list(tmp_path.glob(".mien-*.mp4")):
+            assert running.poll() is None
+            time.sleep(0.02)
+        running.send_signal(number)
+        out, said = running.communicate()
+    assert (running.returncode, out) == (0, ""), said
+    found = re.search(r"annotated: .*out\.mp4, tracks: (\d+), frames: (\d+)", said)
+    assert found is not None, said
+    made = list(read(target))
+    assert 1 <= len(made) == int(found[2]) < 600
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    shown = next(read(visitor)).pixels
+    ((x1, y1, x2, y2),) = Pipeline(Options(want=("boxes",), threads=1)).analyze(shown).boxes.astype(int)
+    changed = np.abs(made[0].pixels.astype(int) - shown).mean(axis=2)
+    assert changed[(y1 + 12) : (y2 - 12), [x1, x2]].mean() > 25
+    assert changed[-20:].mean() < 5
+
+
+def test_camera_gives_rows_as_they_come_and_ends_well(visitor: Path) -> None:
+    with watching(visitor) as running:
+        assert running.stdout is not None
+        rows = [json.loads(running.stdout.readline()) for _ in range(2)]
+        running.send_signal(signal.SIGINT)
+        rest, said = running.communicate()
+    assert running.returncode == 0
+    rows += [json.loads(line) for line in rest.splitlines()]
+    assert {row["source"] for row in rows} == {"camera 0"}
+    numbers = [row["frame"] for row in rows if row["track"] is not None]
+    assert numbers == sorted(numbers)
+    for row in rows:
+        assert row["seconds"] == pytest.approx(row["frame"] / 10, abs=1e-3)
+    assert re.search(r"camera 0: frames: \d+, tracks: \d+$", said.strip())
+
+
+def test_camera_is_shown_on_a_page(visitor: Path) -> None:
+    with watching(visitor, "--show", 0, "--json", "--quiet") as running:
+        assert running.stderr is not None
+        address = running.stderr.readline().removeprefix("live: ").strip()
+        with urllib.request.urlopen(address + "stream") as stream:
+            head = stream.read(3000)
+        running.send_signal(signal.SIGINT)
+        out, _ = running.communicate()
+    assert b"Content-Type: image/jpeg\r\n" in head
+    assert running.returncode == 0
+    (told,) = json.loads(out)["videos"]
+    assert (told["source"], told["error"]) == ("camera 0", None)
+    assert 0 < told["frames"] < 600
+
+
+def test_camera_that_goes_away_keeps_what_it_gave(
+    tmp_path: Path, two_people: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(number: int) -> Any:
+        camera = films.Camera(two_people)
+        packets = camera.demux
+
+        def demux(stream: Any) -> Any:
+            for index, packet in enumerate(packets(stream)):
+                if index == 6:
+                    raise av.error.OSError(19, "No such device")
+                yield packet
+
+        camera.demux = demux  # type: ignore[method-assign]
+        return camera
+
+    monkeypatch.setattr(opening, "_open_camera", torn)
+    ran = mien("camera:0", "--annotate", tmp_path / "out.mp4", "--want", "boxes", "--threads", 1)
+    assert ran.exit_code == 1
+    assert "No such device" in ran.stderr
+    assert 1 <= len(list(read(tmp_path / "out.mp4"))) <= 6
+
+
+def test_what_a_camera_cannot_do_is_said(tmp_path: Path, two_people: Path) -> None:
+    for arguments, code, words in (
+        (["camera:0", two_people], 2, "a camera goes alone"),
+        (["camera:0", "-o", tmp_path / "faces.csv"], 2, "print the rows"),
+        (["camera:0", "--best-shots", tmp_path / "shots"], 2, "reads the video again"),
+        (["camera:0", "--annotate", tmp_path / "out.avi"], 2, "come unevenly"),
+        (["camera:97", "--annotate", tmp_path / "out.mp4"], 1, "camera 97: frames: 0, tracks: 0; "),
+        ([two_people, "--show", 0], 2, "--show is for a camera"),
+    ):
+        ran = mien(*arguments, *WANT)
+        assert ran.exit_code == code, (arguments, ran.stderr)
+        assert words in ran.stderr
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli import common
+from mien.cli import camera, common
 from mien.core.errors import UnreadablePicture, printable
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @common.guarded
 def video(
-    paths: Annotated[list[Path], typer.Argument(help="Videos, and folders of them.", show_default=False)],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Videos, and folders of them; or camera:0, a camera.", show_default=False),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -56,11 +59,24 @@ def video(
             "--annotate", help="Write the video with its faces drawn on it, and do not print the rows."
         ),
     ] = None,
+    show: Annotated[
+        int | None,
+        typer.Option(
+            "--show",
+            help="Show a camera's frames with their faces on a page of this machine at this port, and do not "
+            "print the rows; 0 takes a free port.",
+            metavar="PORT",
+            min=0,
+            max=65535,
+        ),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run finished.")] = False,
     quiet: common.Quiet = False,
     as_json: common.Json = False,
 ) -> None:
     """Find, describe and follow every face of videos: a row a face a frame. A second run goes on with -o.
+
+    A camera is read until Ctrl-C; what is written is complete then.
 
     Without -o the rows are printed as JSON Lines, or with --json only what was found of each video: its
     frames and, for each track, for how long it is visible and where its best shot is.
@@ -71,16 +87,24 @@ def video(
         common.fail(f"--plot {printable(plot)}: its ending must be .svg")
     if plot and options.want is not None and "expression" not in options.want:
         common.fail("--plot draws expressions: add expression to --want")
-    videos = _videos_in(paths)
-    if annotate:
-        _check_annotated(annotate, videos)
-    if output is None:
-        rows = not as_json and annotate is None
-        found = _to_screen(videos, options, every, annotate, rows=rows, quiet=quiet, plot=bool(plot))
+    number = camera.number_of(paths)
+    rows = not as_json and annotate is None and show is None
+    if number is not None:
+        camera.check(output, annotate, best_shots)
+        options, pipeline = _prepared(options, quiet=quiet, plot=bool(plot))
+        found = [camera.run(number, options, pipeline, every, annotate, show, rows=rows, quiet=quiet)]
+    elif show is not None:
+        common.fail("--show is for a camera, such as camera:0; --annotate draws on the frames of a file")
     else:
-        found = _to_output(
-            videos, options, every, output, form, annotate, again=again, quiet=quiet, plot=bool(plot)
-        )
+        videos = _videos_in(paths)
+        if annotate:
+            _check_annotated(annotate, videos)
+        if output is None:
+            found = _to_screen(videos, options, every, annotate, rows=rows, quiet=quiet, plot=bool(plot))
+        else:
+            found = _to_output(
+                videos, options, every, output, form, annotate, again=again, quiet=quiet, plot=bool(plot)
+            )
     for sightings in found if not quiet else ():
         end = f"; {sightings.error}" if sightings.error else ""
         counts = f"frames: {sightings.frames}, tracks: {len(sightings.tracks())}"

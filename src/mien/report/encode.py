@@ -77,9 +77,10 @@ def reencode(
         UnreadablePicture: no frame can be read, or the container takes no video that can be written here.
     """
     written = 0
-    with open_video(name) as source, open_video(name) as side, _opened(name, target) as output:
+    with open_video(name) as source, open_video(name) as side, opened(name, target) as output:
         picture = picture_stream(source, name)
-        stream = _stream_like(output, picture, name)
+        rate = picture.average_rate or picture.guessed_rate or Fraction(25)
+        stream = add_pictures(output, name, rate)
         rest = _Rest(side, output, ("audio", "subtitle"))
         if not strip:
             _describe(source, output)
@@ -134,14 +135,19 @@ def copy(name: str, target: Path, *, strip: bool) -> None:
         with open(name, "rb") as source, target.open("wb") as file:  # noqa: PTH123 - names that are no UTF-8
             shutil.copyfileobj(source, file)
         return
-    with open_video(name) as source, _opened(name, target) as output:
+    with open_video(name) as source, opened(name, target) as output:
         picture = picture_stream(source, name)
         _Rest(source, output, ("audio", "subtitle"), picture).until(None)
 
 
 @contextlib.contextmanager
-def _opened(name: str, target: Path) -> Iterator[Any]:
-    """Open a container for writing; what FFmpeg has to complain of becomes mien's errors."""
+def opened(name: str, target: Path) -> Iterator[Any]:
+    """Open a container for writing; what FFmpeg has to complain of becomes mien's errors.
+
+    Args:
+        name: of what is written, for errors.
+        target: the file; its ending chooses the container.
+    """
     import av
 
     try:
@@ -158,11 +164,19 @@ def _describe(source: Any, output: Any) -> None:
     output.metadata.update({key: value for key, value in source.metadata.items() if key != "encoder"})
 
 
-def _stream_like(output: Any, picture: Any, name: str) -> Any:
-    """Add a stream of pictures that is like another one, by the first encoder that the container takes."""
+def add_pictures(output: Any, name: str, rate: Fraction) -> Any:
+    """Add a stream of pictures to a container, by the first encoder that it takes.
+
+    Args:
+        output: PyAV's container.
+        name: of what is written, for errors.
+        rate: frames a second, about.
+
+    Raises:
+        UnreadablePicture: it takes no video that can be made here.
+    """
     import av
 
-    rate = picture.average_rate or picture.guessed_rate or Fraction(25)
     for encoder, makes in _ENCODERS.items():
         # of transport streams FFmpeg does not say what they take
         fits = makes in output.supported_codecs or output.format.name == "mpegts"
@@ -182,14 +196,8 @@ def _prepare(stream: Any, frame: Any, picture: Any) -> None:
     possible = {form.name for form in context.codec.video_formats or ()} & set(_PLANAR)
     deep = max(component.bits for component in frame.format.components) > 8
     fits = "yuv420p10le" if deep and "yuv420p10le" in possible else "yuv420p"
-    stream.pix_fmt = frame.format.name if frame.format.name in possible else fits
-    if (
-        context.name == "libx264"
-        and stream.pix_fmt.endswith("420p")
-        and (frame.width % 2 or frame.height % 2)
-    ):
-        # H.264 counts a picture of half-size colours in pairs of pixels
-        stream.pix_fmt = "yuv444p"
+    form = frame.format.name if frame.format.name in possible else fits
+    stream.pix_fmt = whole_pairs(context.name, form, frame.width, frame.height)
     context.time_base = picture.time_base
     for fact in ("color_range", "colorspace", "color_primaries", "color_trc"):
         setattr(context, fact, getattr(frame, fact))
@@ -198,6 +206,13 @@ def _prepare(stream: Any, frame: Any, picture: Any) -> None:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is not None and len(bytes(data)) >= 36:
         stream.set_display_matrix(np.frombuffer(bytes(data)[:36], np.int32).tolist())
+
+
+def whole_pairs(encoder: str, form: str, width: int, height: int) -> str:
+    """Return a format of pixels that an encoder takes for pictures of a size: the one given where it can."""
+    # H.264 counts a picture of half-size colours in pairs of pixels
+    paired = encoder == "libx264" and form.endswith("420p")
+    return "yuv444p" if paired and (width % 2 or height % 2) else form
 
 
 def _stamp(frame: Any, clock: float, time_base: Fraction, last: int | None) -> int:

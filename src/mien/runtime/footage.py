@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from mien.core.errors import UnreadablePicture
 from mien.core.faces import Faces
 from mien.core.picture import Picture
+from mien.runtime.live import newest
 from mien.runtime.pipeline import Options, Pipeline
 from mien.runtime.stream import CHUNK, Result, available_cores, chunked, ordered, prepared, result_of
 from mien.runtime.tracks import Tracker
@@ -56,8 +58,12 @@ def watch(
     pipeline: Pipeline | None = None,
     tracker: Tracker | None = None,
     recall: Recall | None = None,
+    stop: threading.Event | None = None,
 ) -> Iterator[tuple[Frame | None, Result]]:
     """Yield each frame with its result, for those who need its pixels too.
+
+    A camera does not wait: frames that come while all workers are busy are left out, so that what is yielded
+    is never old.
 
     Args:
         source: a path, or a camera's number.
@@ -66,6 +72,7 @@ def watch(
         pipeline: as `analyze_video`.
         tracker: the one to use, so that its best shots can be asked for afterwards.
         recall: faces known from an earlier run; they are followed, not found again.
+        stop: ends a camera when it is set; frames already taken are still yielded.
 
     Yields:
         As `analyze_video`, each with its frame; None beside an error of the video.
@@ -82,7 +89,10 @@ def watch(
     def work(chunk: list[Frame | UnreadablePicture]) -> list[Outcome]:
         return _analyze(shared, name, chunk, recall)
 
-    chunks = chunked(_ended(frames(source, every=every, limits=options.limits)), full)
+    taken = frames(source, every=every, limits=options.limits)
+    if live:
+        taken = newest(taken, stop or threading.Event())
+    chunks = chunked(_ended(taken), full)
     for outcomes in ordered(work, chunks, options.threads or available_cores(), live=live):
         for frame, outcome in outcomes:
             result = result_of(outcome)

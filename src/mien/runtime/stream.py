@@ -179,7 +179,8 @@ def ordered(
 ) -> Iterator[R]:
     """Yield function(item) for each item, in order, computed by worker threads that stay a little ahead.
 
-    At most two items a worker are under way, however many there are; items are taken in the caller's thread.
+    At most two items a worker are under way, however many there are, one where they are live; items are taken
+    in the caller's thread.
 
     Args:
         function: what the workers call.
@@ -192,6 +193,7 @@ def ordered(
             what the items raised, after the results of those before.
     """
     iterator = iter(items)
+    most = workers if live else 2 * workers
     failure: Exception | None = None
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="mien") as pool:
@@ -204,7 +206,7 @@ def ordered(
                 except Exception as error:
                     failure = error
                     break
-                while len(waiting) >= 2 * workers or (live and waiting and waiting[0].done()):
+                while len(waiting) >= most or (live and waiting and waiting[0].done()):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
