@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from mien.evaluate import metrics
 from mien.evaluate.metrics import METRICS, Numbers
@@ -165,6 +166,18 @@ def test_curves(seed: int) -> None:
     assert metrics.average_precision(targets, shares) == pytest.approx(np.mean(precisions))
     assert metrics.roc_auc(targets == 1, shares[:, 1]) == pytest.approx(curves[1])
     assert metrics.ece(targets, shares) == pytest.approx(literal_ece(targets, shares), abs=1e-5)
+
+
+def test_mean_average_precision_is_scikit_learns_of_each_attribute() -> None:
+    random = np.random.default_rng(0)
+    targets = (random.random((60, 5)) < 0.3).astype(int)
+    targets[:, 3] = 0  # of which nothing can be told
+    told = [0, 1, 2, 4]
+    # Equal scores among them, as draws with replacement have.
+    scores = random.integers(0, 12, (60, 5)) / 12 + 0.3 * targets
+    for rows in (np.arange(60), random.integers(0, 60, 200)):
+        expected = average_precision_score(targets[rows][:, told], scores[rows][:, told], average="macro")
+        assert metrics.mean_average_precision(targets[rows], scores[rows]) == pytest.approx(expected)
 
 
 def test_a_class_that_no_item_has_is_left_out_of_the_curves() -> None:

@@ -37,7 +37,7 @@ def people(part: Part, size: int, *, many: bool = False) -> Images:
         return _numbered(load("identities", "valid", size=size), "held-out people")
     learned = load("identities", "train", size=size)
     numbers = _numbers(learned)
-    kept = np.array([_digest(number) % _KEPT == 0 for number in numbers.tolist()])
+    kept = np.array([hashed(number) % _KEPT == 0 for number in numbers.tolist()])
     chosen = _numbered(learned.take(kept if part == "valid" else ~kept), part)
     if part == "valid" or not many:
         return chosen
@@ -97,5 +97,6 @@ def _numbers(images: Images) -> npt.NDArray[np.int64]:
     return np.array([int(name.removeprefix("celeba_")) for name in names], np.int64)
 
 
-def _digest(number: int) -> int:
+def hashed(number: int) -> int:
+    """Return a number that people are put into parts by: even, and always the same for one person."""
     return int.from_bytes(hashlib.md5(str(number).encode(), usedforsecurity=False).digest()[:4], "big")

@@ -90,6 +90,25 @@ def average_precision(targets: Numbers, scores: Numbers) -> float:
     )
 
 
+def mean_average_precision(targets: Numbers, scores: Numbers) -> float:
+    """Return the mean over k attributes of their average precision; both are (n, k), targets 0 or 1.
+
+    Attributes that all items have, or none, are left out. All at once: a verdict draws thousands of times.
+    """
+    order = np.argsort(-scores, axis=0, kind="stable")
+    right = np.take_along_axis(np.asarray(targets, np.float64), order, axis=0)
+    ranked = np.take_along_axis(scores, order, axis=0)
+    # Of equal scores all are taken together: each item counts as far as the last of its equals.
+    count = len(ranked)
+    ends = np.concatenate([ranked[1:] != ranked[:-1], np.ones((1, ranked.shape[1]), bool)])
+    reach = np.where(ends, np.arange(count)[:, None], count)
+    reach = np.minimum.accumulate(reach[::-1], axis=0)[::-1]
+    precision = np.take_along_axis(right.cumsum(axis=0), reach, axis=0) / (reach + 1)
+    total = right.sum(axis=0)
+    told = (total > 0) & (total < count)
+    return float(np.mean((precision * right).sum(axis=0)[told] / total[told]))
+
+
 def _present(targets: Numbers, scores: Numbers) -> list[int]:
     """Return the classes that some items have and some have not: only of these can a curve be drawn."""
     return [c for c in range(scores.shape[1]) if 0 < int((targets == c).sum()) < len(targets)]
@@ -230,6 +249,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("Krippendorff's alpha", rater_alpha, takes="classes"),
             Metric("ROC AUC", roc_auc),
             Metric("AUC-PR", average_precision),
+            Metric("mean AP", mean_average_precision),
             Metric("MAE", mae, higher_is_better=False),
             Metric("MAE over decades", mae_over_decades, higher_is_better=False),
             Metric("RMSE", rmse, higher_is_better=False),

@@ -24,9 +24,15 @@ class Sizes:
         heads: of each attention.
     """
 
-    widths: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int] = (3, 3, 9, 3)
+    widths: tuple[int, ...]
+    depths: tuple[int, ...] = (3, 3, 9, 3)
     heads: int = 4
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != 4 or len(self.depths) != 4:
+            raise ValueError(f"four stages, not widths {self.widths} and depths {self.depths}")
+        if any(width % self.heads for width in self.widths[1:]):
+            raise ValueError(f"{self.heads} heads cannot share {self.widths[1:]} channels")
 
 
 EXTRA_EXTRA_SMALL = Sizes((24, 48, 88, 168), (2, 2, 6, 2))

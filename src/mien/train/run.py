@@ -21,6 +21,7 @@ from typing import Any
 
 import lightning
 import torch
+from filelock import FileLock
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -114,6 +115,7 @@ def train(
 
     After each round all that decides the rest of the run is on disk, complete or absent; the same settings
     and seed give the same weights however often the run was stopped (bit for bit on one CPU thread count).
+    A run that another process of this machine is at is waited for: students may ask for one teacher at once.
 
     Args:
         system: id of the system, which names the folder.
@@ -126,13 +128,16 @@ def train(
     folder = folder or folder_of(system, lab)
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "run.json"
-    if not done.is_file():
-        with writing(folder / "settings.json", text=True) as file:
-            json.dump({"system": system, "seed": lab.seed, **asdict(lab.config)}, file, indent=1)
-        clock = _fit(lab, folder, processes, progress)
-        best = _best(folder)
-        with writing(done, text=True) as file:
-            json.dump({"seconds": clock.seconds, "score": best["score"]}, file)
+    # Processes that train together are launched by the one that has the lock.
+    launched = "LOCAL_RANK" in os.environ
+    with contextlib.nullcontext() if launched else FileLock(folder / "lock"):
+        if not done.is_file():
+            with writing(folder / "settings.json", text=True) as file:
+                json.dump({"system": system, "seed": lab.seed, **asdict(lab.config)}, file, indent=1)
+            clock = _fit(lab, folder, processes, progress)
+            best = _best(folder)
+            with writing(done, text=True) as file:
+                json.dump({"seconds": clock.seconds, "score": best["score"]}, file)
     facts = json.loads(done.read_text())
     state = torch.load(_best(folder)["path"], map_location="cpu", weights_only=True)
     lab = _made(make)
