@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mien.core import errorrates
 from mien.core.system import Evidence
+from mien.evaluate.differentials import Differentials
 from mien.evaluate.metrics import Numbers
 from mien.train.run import Curve
 
@@ -227,6 +230,105 @@ def error_by_decade(targets: Numbers, predictions: Mapping[str, Sequence[Numbers
         lower.set_ylabel("rows")
         lower.set_xticks(range(len(shown)), [f"{10 * d}-{10 * d + 9}" for d in shown.tolist()])
         lower.set_xlabel("true age, years")
+    return made.getvalue()
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What a loss does over a plane of two similarities.
+
+    Attributes:
+        across: (g, g) step that is taken along the first one; rows are of the second one.
+        up: (g, g) along the second one.
+        level: (g, g) whose zero is the boundary of a decision.
+    """
+
+    across: Numbers
+    up: Numbers
+    level: Numbers
+
+
+def planes(panels: Mapping[str, Plane], at: Numbers, across: str, up: str) -> bytes:
+    """Return a panel for each loss: arrows are steps, shades their lengths, the line the boundary.
+
+    Args:
+        panels: by the names of the losses.
+        at: (g,) places on both axes.
+        across: name of the first axis.
+        up: name of the second axis.
+    """
+    with _figure(_WIDTH, 3.4) as (figure, made):
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        lengths = [np.hypot(plane.across, plane.up) for plane in panels.values()]
+        levels = np.linspace(0, max(float(length.max()) for length in lengths), 13)
+        thin = slice(2, None, 4)
+        for one, length, (name, plane) in zip(axes, lengths, panels.items(), strict=True):
+            shades = one.contourf(at, at, length, levels, cmap="Blues")
+            one.quiver(at[thin], at[thin], plane.across[thin, thin], plane.up[thin, thin], color=_GREY)
+            one.contour(at, at, plane.level, [0.0], colors=_COLOURS[1], linewidths=2)
+            one.set_title(name)
+            one.set_xlabel(across)
+            one.set_aspect("equal")
+        axes[0].set_ylabel(up)
+        figure.colorbar(shades, ax=axes.tolist(), label="length of the gradient / scale", format="%.2g")
+    return made.getvalue()
+
+
+def det(curves: Mapping[str, tuple[Numbers, Numbers]], across: str = "FMR", up: str = "FNMR") -> bytes:
+    """Return the detection error trade-off on two logarithmic axes, as NIST's FRVT draws it.
+
+    Args:
+        curves: of each algorithm (m,) similarities that should match and (n,) that should not. Each is drawn
+            down to the rate of a single error.
+        across: the rate of the horizontal axis.
+        up: the rate of the vertical axis.
+    """
+    with _figure(_WIDTH, 4.2) as (figure, made):
+        axes = figure.add_subplot()
+        for row, (name, (mated, other)) in enumerate(curves.items()):
+            points = errorrates.det_points(mated, other, most=2000)
+            # Beyond these a rate is 0, which has no place on the axis, or says nothing.
+            shown = (points[:, 1] >= 1 / max(len(other), 1)) & (points[:, 2] >= 1 / max(len(mated), 1))
+            colour, dashes = _COLOURS[row % len(_COLOURS)], _DASHES[row % len(_DASHES)]
+            drawn = points[shown]
+            axes.plot(drawn[:, 1], drawn[:, 2], color=colour, ls=dashes, lw=1.6, label=name, ds="steps-post")
+        axes.set(xscale="log", yscale="log")
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        axes.grid(color="#e0e0e0", lw=0.6, which="both")
+        axes.legend(fontsize=8)
+    return made.getvalue()
+
+
+def differentials(found: Differentials, title: str) -> bytes:
+    """Return FMR and FNMR of each group at one threshold, with their 95 % intervals, on logarithmic axes.
+
+    A rate of 0 is drawn as an open mark at the upper end of its interval.
+    """
+    names = list(found.groups)
+    rates = ("fmr", "fnmr") if any(found.mated.values()) else ("fmr",)
+    with _figure(_WIDTH, 1.2 + 0.3 * len(names)) as (figure, made):
+        panels = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
+        for axes, rate, colour in zip(panels, rates, _COLOURS, strict=False):
+            for row, (_, point) in enumerate(found.groups.values()):
+                value, low, high = (getattr(point, rate + end) for end in ("", "_low", "_high"))
+                at = value if value > 0 else high
+                axes.plot(
+                    [low if low > 0 else at / 10, high],
+                    [row, row],
+                    color=colour,
+                    lw=1.2,
+                    solid_capstyle="butt",
+                )
+                axes.plot(at, row, "o", ms=5, color=colour, mfc=colour if value > 0 else "white")
+            axes.set_xscale("log")
+            axes.set_xlabel(rate.upper())
+            axes.grid(axis="x", color="#e0e0e0", lw=0.6)
+            axes.set_axisbelow(True)
+        people = [f"{name} ({count})" for name, (count, _) in found.groups.items()]
+        panels[0].set_yticks(range(len(names)), people)
+        panels[0].set_ylim(len(names) - 0.5, -0.5)
+        panels[0].set_title(title)
     return made.getvalue()
 
 

@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -21,12 +21,14 @@ from mien.core.errors import MienError
 from mien.core.system import Arm, Evidence, System
 from mien.evaluate import plots
 from mien.evaluate.metrics import METRICS, Numbers
-from mien.evaluate.statistics import TEST, TEST_UNITS, compare
+from mien.evaluate.statistics import compare, described
 from mien.train.lab import Lab
 from mien.train.run import Curve, Trained, code_of, curve, train
 from mien.train.settings import Settings, override
 
 _OF_AGES = ("MAE", "MAE over decades", "CS@5")
+# A confusion matrix of more classes cannot be read.
+_LEGIBLE = 20
 _PACKAGES = ("torch", "lightning", "numpy")
 
 
@@ -43,6 +45,8 @@ class Reproduction:
         metric: its name in `METRICS`.
         arms: for each arm its name and what it changes in the recipe, as `key=value`; the first is claimed to
             be better than the second.
+        tolerance: where the claim is that the first is as good: by how much it may be worse, set before the
+            runs; 0 where it is claimed to be better.
         recipe: the one that all arms share.
         seeds: of the runs.
         note: what a reader of the result has to know.
@@ -54,6 +58,7 @@ class Reproduction:
     recipe: str = "cpu"
     seeds: tuple[int, ...] = (0, 1, 2)
     note: str = ""
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,14 @@ class Paper:
         lab: its LAB, the class that is trained.
         recipes: its RECIPES by name.
         reproductions: its REPRODUCE.
+        figures: its FIGURES, where it has some: plots that need no run, SVG, by the names of their files.
     """
 
     row: System
     lab: type[Lab[Any]]
     recipes: Mapping[str, Settings]
     reproductions: tuple[Reproduction, ...]
+    figures: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
 
     def make(self, settings: Settings, seed: int) -> Lab[Any]:
         """Make the untrained system."""
@@ -91,7 +98,8 @@ class Paper:
 def paper(room: str, system: str) -> Paper:
     """Import a system's file."""
     module = import_module(f"mien.systems.{room}.{system.replace('-', '_')}")
-    return Paper(module.SYSTEM, module.LAB, module.RECIPES, tuple(module.REPRODUCE))
+    figures = getattr(module, "FIGURES", {})
+    return Paper(module.SYSTEM, module.LAB, module.RECIPES, tuple(module.REPRODUCE), figures)
 
 
 @dataclass(frozen=True)
@@ -174,6 +182,8 @@ def reproduce(
             job = running[future]
             outcomes[job] = future.result()
             progress(len(outcomes), len(jobs), jobs[job])
+    for name, draw in chosen.figures.items():
+        _write(folder / system / f"{name}.svg", draw())
     written = []
     for index, plan in enumerate(chosen.reproductions):
         arms = {
@@ -215,10 +225,9 @@ def _plots(
     if targets.ndim == 1 and targets.dtype.kind in "iu" and metric.takes == "classes":
         count = 1 + int(max(np.max(targets), *(metric.read(p).max() for p in predictions[first])))
         names = classes if len(classes) >= count else [str(number) for number in range(count)]
-        yield (
-            "confusion",
-            plots.confusion(targets, [metric.read(p) for p in predictions[first]], names, title),
-        )
+        if count <= _LEGIBLE:
+            given = [metric.read(p) for p in predictions[first]]
+            yield "confusion", plots.confusion(targets, given, names, title)
         if one.ndim == 2 and np.allclose(one.sum(axis=1), 1, atol=1e-3) and one.min() >= 0:
             yield "reliability", plots.reliability(targets, predictions[first], title)
     if (
@@ -241,7 +250,7 @@ def _evidence(
         targets = next(iter(arms.values()))[0].parts[index][0]
         read = {name: [metric.read(run.parts[index][1]) for run in runs] for name, runs in arms.items()}
         first, second = list(read.values())[:2]
-        result = compare(metric, targets, first, second, units=part.units)
+        result = compare(metric, targets, first, second, units=part.units, tolerance=plan.tolerance)
         made.append(
             Evidence(
                 evidence=1,
@@ -257,7 +266,7 @@ def _evidence(
                 difference=result.difference,
                 interval=result.interval,
                 holds=result.holds,
-                test=TEST if part.units is None else TEST_UNITS,
+                test=described(part.units, plan.tolerance),
                 paper_value=claim.paper_value,
                 code=code_of(lab),
                 version=importlib.metadata.version("mien"),
