@@ -68,7 +68,7 @@ class PairRows(Dataset[tuple[Tensor, ...]]):
     """
 
     def __init__(self, images: Images, pairs: Pairs) -> None:
-        self.pixels, self.pairs = _pixels(images), pairs
+        self.pixels, self.pairs = pixels_of(images), pairs
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -148,7 +148,7 @@ class RecognitionLab(Lab[R]):
     def train_rows(self) -> Dataset[Any]:
         """Return the train faces with their persons."""
         images = self.chosen()
-        return TensorDataset(_pixels(images), torch.as_tensor(self.persons(images)))
+        return TensorDataset(pixels_of(images), torch.as_tensor(self.persons(images)))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return batches of the train faces; of P people with K pictures each where the settings say so."""
@@ -193,5 +193,6 @@ class RecognitionLab(Lab[R]):
         return float(roc_auc_score(targets, predictions))
 
 
-def _pixels(images: Images) -> Tensor:
+def pixels_of(images: Images) -> Tensor:
+    """Return (n, C, H, W) uint8 of images."""
     return torch.as_tensor(np.ascontiguousarray(np.asarray(images.pixels).transpose(0, 3, 1, 2)))
