@@ -1,18 +1,17 @@
 """LFW's official 6,000 pairs through detector, alignment and recogniser; the crop is chosen on other people.
 
-python benchmarks/lfw.py [--data FOLDER] [--detector NAME] [--recogniser NAME] [--out FILE.json]
+python benchmarks/lfw.py [--detector NAME] [--recogniser NAME] [--out FILE.json]
 
-Every choice of template, margin and fill is compared on pairs of `identities` (CelebA people, none of them in
-LFW); the best one by its share of missed pairs at a false match rate of 0.1 % is what the recogniser's card
-should say. The table tells what each choice would have given on LFW; it chooses nothing. What counts is the
-last part: the public API, with the crop of the installed card, in one pass and with the mirrored face.
+The sets are read from MIEN_DATA. Every choice of template, margin and fill is compared on pairs of
+`identities` (CelebA people, none of them in LFW); the best one by its share of missed pairs at a false match
+rate of 0.1 % is what the recogniser's card should say. The table tells what each choice would have given on
+LFW; it chooses nothing. What counts is the last part: the public API, with the crop of the installed card, in
+one pass and with the mirrored face.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import time
 from collections.abc import Iterable
@@ -22,16 +21,14 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as parquet
-from PIL import Image
 
-import mien
 from mien.core import errorrates
 from mien.core.crops import Crop
-from mien.core.faces import Faces
 from mien.core.fields import Floats
-from mien.evaluate.verification import ten_folds
+from mien.data.reader import load, load_pairs
+from mien.evaluate.verification import similarities, ten_folds
 from mien.runtime.describe import Known, describe
+from mien.runtime.embed import embed
 from mien.runtime.model import Model
 from mien.runtime.pipeline import Options, Pipeline
 from mien.runtime.stream import stream
@@ -57,7 +54,7 @@ POINTS = ("landmarks", "mesh")
 def points_of(pictures: Iterable[npt.NDArray[np.uint8]], pipeline: Pipeline) -> list[Known | None]:
     """Return landmarks and mesh of the largest face of each picture; None where no face was found."""
     found: list[Known | None] = []
-    for result in stream(pictures, pipeline=pipeline):
+    for result in stream(iter(pictures), pipeline=pipeline):
         if len(result.faces):
             face = largest(result.faces)
             found.append({name: getattr(face, name)[0] for name in POINTS})
@@ -66,8 +63,8 @@ def points_of(pictures: Iterable[npt.NDArray[np.uint8]], pipeline: Pipeline) -> 
     return found
 
 
-def embed(
-    model: Model, crop: Crop, pictures: list[Any], points: list[Known | None], *, mirror: bool
+def embed_by(
+    model: Model, crop: Crop, pictures: npt.NDArray[np.uint8], points: list[Known | None], *, mirror: bool
 ) -> Floats:
     """Return (n, d) unit embeddings; a picture without a found face is cut where faces usually lie."""
     usual = {
@@ -85,32 +82,8 @@ def embed(
     return np.concatenate(rows)
 
 
-def through_the_door(
-    pictures: Iterable[npt.NDArray[np.uint8]], detectors: tuple[str, ...], recogniser: str, *, mirror: bool
-) -> Floats:
-    """Return (n, d) embeddings of the largest faces as `mien.stream` gives them; zeros without a face."""
-    results = mien.stream(pictures, ["embeddings"], [*detectors, recogniser], mirror=mirror)
-    rows = [embeddings_of(largest(r.faces))[0] if len(r.faces) else None for r in results]
-    empty = np.zeros_like(next(row for row in rows if row is not None))
-    return np.stack([empty if row is None else row for row in rows])
-
-
-def embeddings_of(faces: Faces) -> Floats:
-    assert faces.embeddings is not None
-    return faces.embeddings
-
-
-def read(path: Path, column: str) -> tuple[list[npt.NDArray[np.uint8]], list[str]]:
-    table = parquet.read_table(path, columns=["image", column])
-    pictures = [
-        np.asarray(Image.open(io.BytesIO(row["bytes"])).convert("RGB")) for row in table["image"].to_pylist()
-    ]
-    return pictures, [str(name) for name in table[column].to_pylist()]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--detector", default="")
     parser.add_argument("--recogniser", default="dlib-resnet")
     parser.add_argument(
@@ -124,17 +97,16 @@ def main() -> None:
     model = Model.load(given.recogniser, threads=2)
     assert model.card.crop is not None
 
-    pictures, people = read(given.data / "identities" / "valid.parquet", "identity")
-    more, more_people = read(given.data / "identities" / "train.parquet", "identity")
-    pictures, people = (pictures + more)[: given.sample], (people + more_people)[: given.sample]
+    parts = [load("identities", part) for part in ("valid", "train")]
+    pictures = np.concatenate([part.pixels for part in parts])[: given.sample]
+    names = np.concatenate([part.columns["identity"] for part in parts])[: given.sample]
     points = points_of(pictures, pipeline)
-    names = np.array(people)
     upper = np.triu_indices(len(names), 1)
     mated = (names[:, None] == names[None])[upper]
     table = []
     for template, margin, fill in CHOICES:
         crop = replace(model.card.crop, template=template, margin=margin, fill=fill)
-        vectors = embed(model, crop, pictures, points, mirror=False)
+        vectors = embed_by(model, crop, pictures, points, mirror=False)
         similar = (vectors @ vectors.T)[upper]
         at = errorrates.at_fmr(similar[mated], similar[~mated], 1e-3)
         row = {"template": template, "margin": margin, "fill": fill, "identities_fnmr_at_fmr_0.001": at.fnmr}
@@ -142,27 +114,24 @@ def main() -> None:
         print(row, flush=True)
     best = min(table, key=lambda row: float(str(row["identities_fnmr_at_fmr_0.001"])))
 
-    pictures, keys = read(given.data / "lfw_pairs" / "images.parquet", "name")
+    images = load("lfw_pairs", "images")
+    pairs = load_pairs(images)
+    pictures = images.pixels
     points = points_of(pictures, pipeline)
     missed = sum(p is None for p in points)
-    place = {name: index for index, name in enumerate(keys)}
-    with (given.data / "lfw_pairs" / "pairs.csv").open() as file:
-        pairs = list(csv.DictReader(file))
-    first = np.array([place[pair["name_a"]] for pair in pairs])
-    second = np.array([place[pair["name_b"]] for pair in pairs])
-    same = np.array([pair["same"] == "1" for pair in pairs])
-    folds = np.array([int(pair["fold"]) for pair in pairs])
     for row, (template, margin, fill) in zip(table, CHOICES, strict=True):
         crop = replace(model.card.crop, template=template, margin=margin, fill=fill)
-        vectors = embed(model, crop, pictures, points, mirror=False)
-        row["lfw"], row["lfw_error"] = ten_folds((vectors[first] * vectors[second]).sum(axis=1), same, folds)
+        vectors = embed_by(model, crop, pictures, points, mirror=False)
+        similar = similarities(vectors, pairs.first, pairs.second)
+        row["lfw"], row["lfw_error"] = ten_folds(similar, pairs.same, pairs.fold)
         print(row, flush=True)
     official: dict[str, Any] = {}
     for name, mirror in (("one pass", False), ("mirrored", True)):
-        vectors = through_the_door(pictures, chosen, given.recogniser, mirror=mirror)
-        similar = (vectors[first] * vectors[second]).sum(axis=1)
-        accuracy, error = ten_folds(similar, same, folds)
-        points_at = [vars(errorrates.at_fmr(similar[same], similar[~same], fmr)) for fmr in (1e-2, 1e-3)]
+        whole = Options(want=("embeddings",), models=(*chosen, given.recogniser), threads=1, mirror=mirror)
+        similar = similarities(embed(pictures, Pipeline(whole)), pairs.first, pairs.second)
+        accuracy, error = ten_folds(similar, pairs.same, pairs.fold)
+        mated, other = similar[pairs.same], similar[~pairs.same]
+        points_at = [vars(errorrates.at_fmr(mated, other, fmr)) for fmr in (1e-2, 1e-3)]
         official[name] = {"accuracy": accuracy, "standard_error": error, "operating_points": points_at}
         print(name, accuracy, error, flush=True)
     result = {

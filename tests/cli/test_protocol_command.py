@@ -96,7 +96,7 @@ def test_a_network_that_mien_has_never_seen_is_judged(few_pairs: Path) -> None:
     # one comparison of ten is a tenth; a hundredth cannot be shown
     assert [point["wanted_fmr"] for point in told["points"]] == [0.1]
     assert told["points"][0]["fmr"] == 0.1
-    assert "false match rate" in Path("det.svg").read_text()
+    assert Path("det.svg").read_text().startswith("<?xml")
 
 
 def test_the_command_says_what_goes_with_what(few_pairs: Path) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from mien.core.errorrates import clustered, wilson
 from mien.evaluate import identification
 from mien.evaluate.identification import joined, search
 
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+Rows = npt.NDArray[np.float64]
 
 
-def case(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def unit(rows: npt.NDArray[Any]) -> Rows:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def case(seed: int = 0) -> tuple[npt.NDArray[Any], ...]:
     """Return probes, who they are, a gallery of people 0..9 with two templates each, and who those are."""
     random = np.random.default_rng(seed)
     centres = unit(random.normal(size=(20, 16)))
@@ -27,10 +32,11 @@ def case(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     return probes, person, gallery, enrolled
 
 
-def literal(probes, person, gallery, enrolled):  # type: ignore[no-untyped-def]
+def literal(probes: Rows, person: Rows, gallery: Rows, enrolled: Rows) -> tuple[Rows, ...]:
     rows = []
     for probe, who in zip(probes, person, strict=True):
-        mate, others = [], []
+        mate: list[float] = []
+        others: list[float] = []
         for template, owner in zip(gallery, enrolled, strict=True):
             similar = float(probe @ template) if probe.any() and template.any() else -1.0
             (mate if owner == who else others).append(similar)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from mien.data.reader import Images
@@ -10,7 +13,7 @@ from mien.evaluate import protocols
 from mien.evaluate.protocols import DRAWS, UnknownProtocol, judge
 
 
-def made(person: np.ndarray, split: str) -> Images:
+def made(person: npt.NDArray[Any], split: str) -> Images:
     """Return pictures of which every pixel is the number of the person."""
     pixels = np.broadcast_to(person.astype(np.uint8)[:, None, None, None], (len(person), 2, 2, 3))
     return Images("made", split, pixels, {"person": person}, np.full(len(person), b"0" * 32))
@@ -28,8 +31,8 @@ def sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocols, "people", lambda part, size: SETS[part])
 
 
-def perfect(pixels: np.ndarray) -> np.ndarray:
-    return np.eye(32, dtype=np.float32)[pixels[:, 0, 0, 0]]
+def perfect(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.asarray(np.eye(32, dtype=np.float32)[pixels[:, 0, 0, 0]])
 
 
 def test_halves_are_enrolled_in_turn_and_all_others_are_unknown() -> None:
@@ -55,7 +58,7 @@ def test_halves_are_enrolled_in_turn_and_all_others_are_unknown() -> None:
 
 
 def test_a_person_without_a_found_face_is_never_found() -> None:
-    def blind(pixels: np.ndarray) -> np.ndarray:
+    def blind(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.where(pixels[:, 0, 0, 0, None] == 2, 0, perfect(pixels))
 
     result = judge("identification", blind)
@@ -67,5 +70,50 @@ def test_a_person_without_a_found_face_is_never_found() -> None:
 
 
 def test_an_unknown_protocol_names_those_that_there_are() -> None:
-    with pytest.raises(UnknownProtocol, match="lfw, identification"):
+    with pytest.raises(UnknownProtocol, match="lfw, identification, demographics"):
         judge("ijb", perfect)
+
+
+def test_groups_are_of_people_with_two_pictures_and_utkface_names_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(0)
+    identity = np.array([5, 5, 5, 5, 6, 7, 7, 8, 8, 8])
+    identity = np.concatenate([identity, identity + 10])
+    pixels = np.broadcast_to(identity.astype(np.uint8)[:, None, None, None], (20, 2, 2, 3))
+    male, young = (identity % 2 == 1).astype(int), np.tile([1, 1, 0, 0, 1, 0, 0, 1, 0, 1], 2)
+    celeba = Images(
+        "celeba10k",
+        "train",
+        pixels,
+        {"identity": identity, "Male": male, "Young": young},
+        np.full(20, b"0" * 32),
+    )
+    utkface = Images(
+        "utkface",
+        "test",
+        random.integers(0, 30, (40, 2, 2, 3)).astype(np.uint8),
+        {"gender": np.arange(40) % 2, "race": np.arange(40) // 2 % 5},
+        np.full(40, b"0" * 32),
+    )
+    monkeypatch.setattr(
+        protocols, "load", lambda name, split: {"celeba10k": celeba, "utkface": utkface}[name]
+    )
+    result = judge("demographics", perfect)
+    assert isinstance(result, protocols.Demographics)
+    (used, _, first), (_, _, second) = result.parts
+    assert used.rows == 2 * (3 + 2 + 3)  # at most three of each person, nobody with one
+    assert {name: count for name, (count, _) in first.groups.items()} == {
+        "older men": 2,
+        "younger men": 2,
+        "younger women": 2,
+    }
+    assert dict(first.mated) == {"older men": 2, "younger men": 6, "younger women": 6}
+    assert set(second.groups) == {
+        f"{race} {gender}"
+        for race in ("white", "black", "asian", "indian", "others")
+        for gender in ("men", "women")
+    }
+    assert sum(second.mated.values()) == 0
+    assert any("white women, 4 people: FMR" in line for line in result.lines())
+    assert result.to_dict()["parts"][1]["fnmr"] is None

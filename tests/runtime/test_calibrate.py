@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
-from mien.runtime.calibrate import NothingToCalibrate, calibrate, comparisons
+from mien.core.errorrates import compare_all
+from mien.runtime.calibrate import NothingToCalibrate, calibrate
 from mien.runtime.pipeline import Options, Pipeline
 
 PEOPLE, PICTURES = 8, 4
@@ -74,7 +75,7 @@ def test_too_few_people_is_a_clear_error(people: Path, recogniser: Pipeline, tmp
 
 
 def test_comparisons_name_the_persons() -> None:
-    compared = comparisons(np.eye(4, dtype=np.float32), ["b", "a", "b", "c"])
+    compared = compare_all(np.eye(4, dtype=np.float32), np.array(["b", "a", "b", "c"]))
     assert sorted(zip(compared.first.tolist(), compared.second.tolist(), strict=True)) == [
         (0, 1),
         (0, 2),

@@ -89,11 +89,11 @@ def evaluate(
         typer.Option(
             "--protocol",
             help="Judge any recogniser with a card by this protocol instead, on its set in MIEN_DATA.",
-            metavar="lfw|identification",
+            metavar="lfw|identification|demographics",
         ),
     ] = "",
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="With --protocol: write the DET curve to this .svg file.")
+        Path | None, typer.Option("--plot", help="With --protocol: draw its curve into this .svg file.")
     ] = None,
     threads: common.Threads = 0,
     mirror: common.Mirror = False,

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mien.cli import common
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def evaluate(protocol: str, model: str, plot: Path | None, threads: int, *, mirror: bool, json: bool) -> None:
@@ -19,8 +23,8 @@ def evaluate(protocol: str, model: str, plot: Path | None, threads: int, *, mirr
         mirror: add the mirrored face to each embedding.
         json: print JSON.
     """
+    from mien.core.atomic import writing
     from mien.core.errors import MissingExtra
-    from mien.report.det import write_det
     from mien.runtime.embed import embed
     from mien.runtime.pipeline import Pipeline
 
@@ -36,7 +40,7 @@ def evaluate(protocol: str, model: str, plot: Path | None, threads: int, *, mirr
     with common.progress(quiet=json) as bar:
         task = bar.add_task("pictures", total=None)
 
-        def embedded(pixels: protocols.Pixels) -> protocols.Numbers:
+        def embedded(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
             return embed(
                 pixels,
                 pipeline,
@@ -46,8 +50,8 @@ def evaluate(protocol: str, model: str, plot: Path | None, threads: int, *, mirr
 
         result = protocols.judge(protocol, embedded)
     if plot is not None:
-        mated, other, rates = result.curve
-        write_det(plot, mated, other, title=f"{maker}: {protocol}", rates=rates)
+        with writing(plot) as file:
+            file.write(result.draw(maker))
     if json:
         common.out_json({"model": maker, "mirrored": mirror, **result.to_dict()})
         return

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import errorrates
-from mien.core.errorrates import OperatingPoint
-from mien.evaluate.verification import NO_FACE, Numbers
+from mien.core.errorrates import NO_FACE, OperatingPoint
+from mien.evaluate.verification import Numbers
 
 # Similarities that are looked at together: 64 MB.
 _BLOCK = 1 << 24

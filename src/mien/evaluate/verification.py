@@ -8,11 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import errorrates
+from mien.core.errorrates import NO_FACE
 
 Numbers = npt.NDArray[Any]
-
-NO_FACE = -1.0
-"""The similarity to a picture in which no face was found: the least that a cosine can be."""
 
 # Comparisons of which the embeddings are gathered at once: 2 x 64 MB at 512 numbers.
 _BLOCK = 1 << 15
@@ -30,7 +28,7 @@ def similarities(vectors: Numbers, first: Numbers, second: Numbers) -> npt.NDArr
     for start in range(0, len(first), _BLOCK):
         part = slice(start, start + _BLOCK)
         made[part] = np.einsum("md,md->m", vectors[first[part]], vectors[second[part]])
-    found = vectors.any(axis=1)
+    found = np.asarray(vectors.any(axis=1))
     made[~(found[first] & found[second])] = NO_FACE
     return made
 

@@ -11,15 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import errorrates
-from mien.core.errorrates import Comparisons, OperatingPoint
+from mien.core.errorrates import OperatingPoint, compare_all
 from mien.core.errors import MienError
 from mien.core.fields import Floats
 from mien.runtime.pipeline import Pipeline
 from mien.runtime.stream import stream, walk
 from mien.runtime.verify import largest
-
-# At most this many comparisons between persons are looked at; more would not narrow the intervals usefully.
-_MOST_OTHER = 5_000_000
 
 
 class NothingToCalibrate(MienError):
@@ -92,7 +89,7 @@ def calibrate(
         raise NothingToCalibrate(
             f"{folder}: needs a folder for each of at least two persons, with faces in them"
         )
-    compared = comparisons(np.stack(embeddings), people)
+    compared = compare_all(np.stack(embeddings), np.asarray(people))
     mated, other = compared.mated, compared.other
     if not len(mated):
         raise NothingToCalibrate(f"{folder}: nobody has two usable pictures")
@@ -101,32 +98,4 @@ def calibrate(
     points = tuple(zip(shown, compared.at(limits), strict=True))
     return Calibration(
         len(set(people)), len(people), tuple(left_out), mated, other, points, pipeline.makers["embeddings"]
-    )
-
-
-def comparisons(embeddings: Floats, people: list[str]) -> Comparisons:
-    """Compare everybody with everybody.
-
-    Args:
-        embeddings: (n, d) of unit length.
-        people: the n names.
-
-    Returns:
-        All comparisons of the same person; of those between persons an even sample when there are too many.
-    """
-    _, numbers = np.unique(np.asarray(people), return_inverse=True)
-    total = len(numbers) * (len(numbers) - 1) // 2
-    step = max(1, total // _MOST_OTHER)
-    parts: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]] = []
-    first: list[npt.NDArray[np.intp]] = []
-    for index in range(len(numbers) - 1):
-        rest = np.arange(index + 1, len(numbers))
-        same = numbers[rest] == numbers[index]
-        chosen = np.concatenate([rest[same], rest[~same][index % step :: step]])
-        parts.append(((embeddings[chosen] @ embeddings[index]).astype(np.float64), numbers[chosen]))
-        first.append(np.full(len(chosen), numbers[index]))
-    return Comparisons(
-        np.concatenate([similar for similar, _ in parts]),
-        np.concatenate(first),
-        np.concatenate([second for _, second in parts]),
     )
