@@ -10,7 +10,7 @@ import pytest
 
 from mien.core.system import Arm, DataUsed, Evidence
 from mien.evaluate import plots
-from mien.evaluate.metrics import ece
+from mien.evaluate.metrics import decades, ece
 from mien.train.run import Curve
 
 EVIDENCE = Evidence(
@@ -75,6 +75,14 @@ def test_decades_count_their_rows_and_only_those_that_occur() -> None:
     ages = np.array([5, 7, 31, 32, 33])
     shown = texts(plots.error_by_decade(ages, {"toy": [ages + 2.0]}))
     assert [text for text in shown if re.fullmatch(r"\d+-\d+", text)] == ["0-9", "30-39"]
+
+
+def test_decades_are_those_of_the_metric_and_their_names_do_not_touch() -> None:
+    ages = np.arange(0, 117, dtype=np.float64)
+    shown = texts(plots.error_by_decade(ages, {"toy": [ages + 2.0]}))
+    names = [text for text in shown if re.fullmatch(r"\d+(-\d+|\+)", text)]
+    assert names == [f"{10 * decade}-{10 * decade + 9}" for decade in range(9)] + ["90+"]
+    assert len(names) == len(np.unique(decades(ages)))
 
 
 @pytest.mark.parametrize("loss", [(2.0, 1.0), (float("nan"),) * 2])

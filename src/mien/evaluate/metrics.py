@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mien.core.decades import decades as decades
 from mien.evaluate.verification import accept_rate, equal_error_rate
 
 Numbers = npt.NDArray[Any]
@@ -58,6 +59,27 @@ def macro_f1(targets: Numbers, predictions: Numbers) -> float:
     from sklearn.metrics import f1_score
 
     return float(f1_score(targets, predictions, average="macro", zero_division=0))
+
+
+def f1(targets: Numbers, predictions: Numbers) -> float:
+    """Return the harmonic mean of precision and recall of the class 1; (n,) 0 or 1, 0 where none is found."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(targets, predictions, zero_division=0))
+
+
+def precision(targets: Numbers, predictions: Numbers) -> float:
+    """Return the share of what is called 1 that is 1; (n,) 0 or 1, 0 where nothing is."""
+    from sklearn.metrics import precision_score
+
+    return float(precision_score(targets, predictions, zero_division=0))
+
+
+def recall(targets: Numbers, predictions: Numbers) -> float:
+    """Return the share of what is 1 that is called 1; (n,) 0 or 1."""
+    from sklearn.metrics import recall_score
+
+    return float(recall_score(targets, predictions, zero_division=0))
 
 
 def cohen_kappa(targets: Numbers, predictions: Numbers) -> float:
@@ -119,11 +141,6 @@ def mae(targets: Numbers, predictions: Numbers) -> float:
     from sklearn.metrics import mean_absolute_error
 
     return float(mean_absolute_error(targets, predictions))
-
-
-def decades(ages: Numbers) -> npt.NDArray[np.int64]:
-    """Return the decade of (n,) ages in years: 0 for those below 10, and so on, 9 for 90 and more."""
-    return np.clip(np.asarray(ages, np.float64) // 10, 0, 9).astype(np.int64)
 
 
 def mae_over_decades(targets: Numbers, predictions: Numbers) -> float:
@@ -245,6 +262,9 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("accuracy", accuracy, takes="classes"),
             Metric("balanced accuracy", balanced_accuracy, takes="classes"),
             Metric("macro F1", macro_f1, takes="classes"),
+            Metric("F1", f1, takes="classes"),
+            Metric("precision", precision, takes="classes"),
+            Metric("recall", recall, takes="classes"),
             Metric("Cohen's kappa", cohen_kappa, takes="classes"),
             Metric("Krippendorff's alpha", rater_alpha, takes="classes"),
             Metric("ROC AUC", roc_auc),

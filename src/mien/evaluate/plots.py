@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mien.core import errorrates
+from mien.core.decades import decade_name, decades
 from mien.core.system import Evidence
 from mien.evaluate.differentials import Differentials
 from mien.evaluate.metrics import Numbers
@@ -205,17 +206,17 @@ def error_by_decade(targets: Numbers, predictions: Mapping[str, Sequence[Numbers
     """Return the mean absolute error by the decade of the true age, over how many rows each has.
 
     Args:
-        targets: (n,) ages, years.
+        targets: (n,) ages, years; decades are those of `metrics.decades`.
         predictions: of each arm for each seed (n,) ages; bars on points are the least and largest seed.
     """
-    decades = (np.asarray(targets) // 10).astype(int)
-    shown = np.unique(decades)
+    decade = decades(targets)
+    shown = np.unique(decade)
     with _figure(_WIDTH, 3.6) as (figure, made):
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         step = 0.5 / max(1, len(predictions))
         for row, (arm, all_) in enumerate(predictions.items()):
             errors = np.array(
-                [[np.abs(one - targets)[decades == decade].mean() for decade in shown] for one in all_]
+                [[np.abs(one - targets)[decade == each].mean() for each in shown] for one in all_]
             )
             mean = errors.mean(axis=0)
             spread = np.stack([mean - errors.min(axis=0), errors.max(axis=0) - mean])
@@ -226,9 +227,9 @@ def error_by_decade(targets: Numbers, predictions: Mapping[str, Sequence[Numbers
         upper.set_ylim(bottom=0)
         upper.grid(axis="y", color="#e0e0e0", lw=0.6)
         figure.legend(*upper.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-        lower.bar(range(len(shown)), [(decades == decade).sum() for decade in shown], 0.7, color=_GREY)
+        lower.bar(range(len(shown)), [(decade == each).sum() for each in shown], 0.7, color=_GREY)
         lower.set_ylabel("rows")
-        lower.set_xticks(range(len(shown)), [f"{10 * d}-{10 * d + 9}" for d in shown.tolist()])
+        lower.set_xticks(range(len(shown)), [decade_name(each) for each in shown.tolist()])
         lower.set_xlabel("true age, years")
     return made.getvalue()
 

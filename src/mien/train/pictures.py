@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, TensorDataset
 
+from mien.core.decades import decade_name, decades
 from mien.data import registry
 from mien.data.overlap import disjoint, reported
 from mien.data.reader import Images, load
@@ -137,7 +138,7 @@ def _names(column: registry.Column, values: npt.NDArray[Any]) -> npt.NDArray[np.
     classes = (*column.classes, "unknown")  # which is -1
     if column.classes:
         return np.asarray([classes[value] for value in values.tolist()], np.str_)
-    return np.asarray([f"{value // 10 * 10}-{value // 10 * 10 + 9}" for value in values.tolist()], np.str_)
+    return np.asarray([decade_name(decade) for decade in decades(values).tolist()], np.str_)
 
 
 def _tensor(values: npt.NDArray[Any]) -> Tensor:
