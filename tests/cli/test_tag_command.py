@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import mien
 import programs
 from mien.cli.app import app
+from mien.runtime.pipeline import Pipeline
 
 TURNED = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 
@@ -106,6 +107,22 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(portrait: Path, tmp_
     result = run(photo, "--dry-run")
     assert f"1 new would go into {photo}.xmp" in result.stdout
     assert list(tmp_path.iterdir()) == [photo]
+
+
+def test_quiet_leaves_out_the_notes_and_keeps_results_and_errors(
+    portrait: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pipeline, "research_only", lambda pipeline: [pipeline.models()[0].card])
+    photo = stored(portrait, tmp_path / "a.jpg", 1)
+    (tmp_path / "text.jpg").write_text("no picture")
+    told = run(tmp_path, "--dry-run")
+    quiet = run(tmp_path, "--dry-run", "--quiet")
+    assert told.stderr.startswith("not for commercial use: ")
+    assert quiet.stderr == ""
+    assert quiet.exit_code == 1
+    assert quiet.stdout == told.stdout
+    assert f"{photo}: 1 face" in quiet.stdout
+    assert "text.jpg: not a picture" in quiet.stdout
 
 
 def test_faces_below_the_least_score_are_left_out(portrait: Path, tmp_path: Path) -> None:

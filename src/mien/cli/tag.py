@@ -40,6 +40,7 @@ def tag(
         float, typer.Option("--min-score", help="Leave out faces less certain than this, 0..1.", min=0, max=1)
     ] = 0.0,
     dry: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+    quiet: common.Quiet = False,
     as_json: common.Json = False,
     model: common.Models = None,
     terms: common.Terms = "any",
@@ -58,9 +59,10 @@ def tag(
     if not pictures:
         common.fail(f"no pictures in {', '.join(printable(path) for path in paths)}")
     rows = []
-    with common.progress() as bar:
+    with common.progress(quiet=quiet) as bar:
         task = bar.add_task("pictures", total=len(pictures))
-        for path, (result, orientation) in zip(pictures, _results(pictures, options), strict=True):
+        results = _results(pictures, options, quiet=quiet)
+        for path, (result, orientation) in zip(pictures, results, strict=True):
             row = _tag(path, result, orientation, into, known, min_score, dry=dry)
             rows.append(row)
             if not as_json:
@@ -74,12 +76,13 @@ def tag(
     raise typer.Exit(common.SOME_FAILED if any(row["error"] for row in rows) else common.OK)
 
 
-def _results(pictures: list[Path], options: Options) -> Iterator[tuple[Result, int]]:
+def _results(pictures: list[Path], options: Options, *, quiet: bool) -> Iterator[tuple[Result, int]]:
     """Yield each picture's result in order, and its EXIF orientation."""
     from mien.runtime.stream import CHUNK, available_cores, chunked, ordered, prepared, result_of
 
     options, pipeline = prepared(options, None)
-    common.tell_terms(pipeline)
+    if not quiet:
+        common.tell_terms(pipeline)
 
     def look(chunk: list[Path]) -> list[tuple[Result, int]]:
         orientations = [1] * len(chunk)
