@@ -178,14 +178,15 @@ def halves(pixels: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Two (n, C, H, W).
     """
-    width = pixels.shape[-1]
+    count, _, height, width = pixels.shape
     place = (torch.arange(width, device=pixels.device) + 0.5) / width - 0.5
+    down = (2 * torch.arange(height, device=pixels.device) + 1) / height - 1
     made = []
     for direction in (1.0, -1.0):
         # Where each column comes from, in the grid's -1..1.
         across = 2 * (middle.to(pixels)[:, None] + direction * place) - 1
-        down = (2 * torch.arange(pixels.shape[-2], device=pixels.device) + 1) / pixels.shape[-2] - 1
-        grid = torch.stack(torch.broadcast_tensors(across[:, None, :], down[None, :, None]), dim=-1)
+        places = (across[:, None].expand(count, height, width), down[:, None].expand(count, height, width))
+        grid = torch.stack(places, dim=-1)
         moved = functional.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
         made.append(torch.where(place < 0, moved, 127.5))
     return made[0], made[1]
@@ -262,9 +263,8 @@ class SymFace(RecognitionLab[Config]):
         whole, points = self.jitter.together(pixels, points, PARTNERS)
         left, right = halves(whole[frontal], middles(points[frontal]))
         made = self.embed(torch.cat([whole, left, right]))
-        faces, left, right = made.split([len(whole), len(left), len(right)])
-        margin: Tensor = self.head(faces, persons)
-        apart = disparity(left, right)
+        margin: Tensor = self.head(made[: len(whole)], persons)
+        apart = disparity(*made[len(whole) :].chunk(2))
         value = margin + self.config.symmetry * apart
         self.log_dict({"loss": value, "margin": margin, "disparity": apart})
         return value
