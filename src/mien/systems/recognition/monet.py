@@ -334,13 +334,13 @@ class CCP(nn.Module):
         super().__init__()
         self.maps = nn.ModuleList(nn.Linear(inputs, rank, bias=False) for _ in range(degree))
         self.features = rank
-        for layer in self.maps:
-            nn.init.normal_(layer.weight, std=inputs**-0.5)
+        for weight in self.maps.parameters():
+            nn.init.normal_(weight, std=inputs**-0.5)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return (n, rank) of (n, ...) pictures, about -2..2."""
         z = pixels.flatten(1)
-        x = self.maps[0](z)
+        x: Tensor = self.maps[0](z)
         for layer in list(self.maps)[1:]:
             x = layer(z) * x + x
         return x
