@@ -156,3 +156,33 @@ def lfw(folder: Path) -> None:
     (folder / "pairs.txt").write_text("\n".join(pairs) + "\n")
     (folder / "peopleDevTrain.txt").write_text("1\nAnn_A\t3\n")
     (folder / "peopleDevTest.txt").write_text("1\nCid_C\t1\n")
+
+
+def vggface2(folder: Path, people: int = 2) -> None:
+    """Write VGGFace2's layout: persons 1, 2 ... in test with 50 pictures, person 100 in train with two.
+
+    Of each in test, the first thirty pictures are in the list of poses, the last twenty in that of ages. The
+    box of picture i begins at (i, 2), its landmarks are i, i + 1 ...
+    """
+    lines = ["Class_ID, Name, Sample_Num, Flag, Gender"]
+    poses, ages = [], []
+    for split, numbers, count in (("test", range(1, people + 1), 50), ("train", (100,), 2)):
+        boxes, landmarks = ["NAME_ID,X,Y,W,H"], ["NAME_ID,P1X,P1Y,P2X,P2Y,P3X,P3Y,P4X,P4Y,P5X,P5Y"]
+        for number in numbers:
+            person = f"n{number:06d}"
+            lines.append(f'{person}, "Person_{number}",{count},{int(split == "train")}, {"fm"[number % 2]}')
+            for i in range(1, count + 1):
+                name = f"{person}/{i:04d}_01"
+                save(folder / split / f"{name}.jpg", picture(1000 * number + i, 24, 20))
+                boxes.append(f'"{name}",{i},2,10,12')
+                landmarks.append(f'"{name}",' + ",".join(str(float(i + k)) for k in range(10)))
+                if split == "test":
+                    (poses if i <= 30 else ages).append(f"{name}.jpg")
+        for kind, rows in (("bb", boxes), ("landmark", landmarks)):
+            file = folder / "bb_landmark" / f"loose_{kind}_{split}.csv"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("\n".join(rows) + "\n")
+    (folder / "meta").mkdir()
+    (folder / "meta" / "identity_meta.csv").write_text("\n".join(lines) + "\n")
+    (folder / "meta" / "test_posetemp_imglist.txt").write_text("\n".join(poses) + "\n")
+    (folder / "meta" / "test_agetemp_imglist.txt").write_text("\n".join(ages) + "\n")

@@ -12,6 +12,7 @@ import torch
 from landmarked import with_landmarks
 from mien import index
 from mien.core.fields import FIELDS
+from mien.data.people import people
 from mien.evaluate.metrics import METRICS
 from mien.evaluate.reproduce import Paper, paper
 from mien.index import Entry
@@ -20,6 +21,7 @@ from mien.train.recognition import RecognitionLab
 from mien.train.run import train
 
 LEARN_FROM_LANDMARKS = ("la-net", "poster-pp", "symface")
+TESTED_BY_POSE = ("vggface2",)
 BUILT = [entry for entry in index.entries() if entry.trains]
 
 
@@ -32,6 +34,8 @@ def entry(request: pytest.FixtureRequest, shared_data: Path, monkeypatch: pytest
         lab = described.make(described.settings("tiny"), 0)
         assert isinstance(lab, PictureLab | RecognitionLab)
         with_landmarks(lab.chosen())
+    if chosen.id in TESTED_BY_POSE:
+        with_landmarks(people("test", 112))
     return chosen
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from mien.core.atomic import replacing, writing
 from mien.core.errors import MissingExtra
 from mien.data.cache import Progress
-from mien.data.convert import affectnet, celeba, fer2013, lfw, rafdb, utkface
+from mien.data.convert import affectnet, celeba, fer2013, lfw, rafdb, utkface, vggface2
 from mien.data.convert.layout import BadRow, Layout, Row, WrongLayout
 from mien.data.registry import Set, UnknownSet, known
 
@@ -22,6 +22,7 @@ READERS: dict[str, Callable[[Path], Layout]] = {
     "rafdb": rafdb.read,
     "celeba": celeba.read,
     "lfw_pairs": lfw.read,
+    "vggface2": vggface2.read,
 }
 """What reads each set's official layout."""
 
