@@ -165,7 +165,8 @@ def vggface2(folder: Path, people: int = 2) -> None:
     box of picture i begins at (i, 2), its landmarks are i, i + 1 ...
     """
     lines = ["Class_ID, Name, Sample_Num, Flag, Gender"]
-    poses, ages = [], []
+    poses: list[str] = []
+    ages: list[str] = []
     for split, numbers, count in (("test", range(1, people + 1), 50), ("train", (100,), 2)):
         boxes, landmarks = ["NAME_ID,X,Y,W,H"], ["NAME_ID,P1X,P1Y,P2X,P2Y,P3X,P3Y,P4X,P4Y,P5X,P5Y"]
         for number in numbers:

@@ -241,3 +241,8 @@ def test_the_error_over_decades_weighs_each_decade_alike() -> None:
     off = np.array([1, 1, 1, 1, 2, 3, 4, 6, 7, 8.0])
     assert metrics.decades(ages).tolist() == [0, 0, 0, 0, 1, 4, 8, 9, 9, 9]
     assert metrics.mae_over_decades(ages, ages - off) == pytest.approx((1 + 2 + 3 + 4 + 7) / 5)
+
+
+def test_the_similarity_of_one_person_does_not_see_two_people() -> None:
+    targets, similar = np.array([1, 0, 1, 0]), np.array([0.5, 0.9, 0.7, -0.2])
+    assert METRICS["similarity of one person"].compute(targets, similar) == pytest.approx(0.6)

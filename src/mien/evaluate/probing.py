@@ -122,7 +122,7 @@ def similarity_matrix(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return how similar templates of one person, and of two people, are in any two groups: (g, g) each.
 
-    The mean cosines of all pairs of templates. VGGFace2's Tables IV and V report the first of the two.
+    The mean cosines of all pairs of templates. VGGFace2's paper reports the first of the two (Section V).
 
     Args:
         probe: the templates.

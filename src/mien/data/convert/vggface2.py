@@ -53,9 +53,9 @@ def read(path: Path) -> Layout:
     if not files:
         raise WrongLayout(path, "has no train/n000001/0001_01.jpg or test/n000001/0001_01.jpg")
     people = _people(one_of(path, "meta/identity_meta.csv", "identity_meta.csv"))
-    known: dict[str, dict[str, dict[str, Any]]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for column, kind, count in (("box", "bb", 4), ("landmarks", "landmark", 10)):
-        values = {}
+        values: dict[str, list[float]] = {}
         for split in _SPLITS:
             name = f"bb_landmark/loose_{kind}_{split}.csv"
             table = first_of(path, name, f"meta/{name}")
