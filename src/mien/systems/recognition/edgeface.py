@@ -37,8 +37,9 @@ SYSTEM = System(
             "MobileFaceNetV1 with 3.4 M and 1,100 MFLOPs",
         ),
         Claim(
-            text="Low-rank layers beat full ones",
-            protocol="pairs of people who are not trained on; gamma 0.6 against 1, all else alike",
+            text="Low-rank layers are as good as full ones",
+            protocol="pairs of people who are not trained on; gamma 0.6 against 1, all else alike; at most "
+            "0.01 worse",
             metric="EER",
             paper_value=None,
             where="Section 3.2: fewer parameters and operations at nearly the same accuracy",
@@ -101,7 +102,7 @@ RECIPES = MappingProxyType(
             margin_scale=16.0,
         ),
         "cpu": Config(
-            rounds=8,
+            rounds=7,
             batch=64,
             size=64,
             embedding=128,
@@ -124,9 +125,9 @@ RECIPES = MappingProxyType(
 )
 
 _NOTE = (
-    "64 px, five blocks of half of XS's width, 8 rounds over 4,300 faces of 201 people instead of 100 over "
-    "12 million faces; both networks take 0.4 ms a face in batches of 32 on one thread of the machine that chose "
-    "their widths (2.7 and 3.2 million multiply-adds)"
+    "64 px, five blocks of half of XS's width, 7 rounds over 4,300 faces of 201 people instead of 100 over "
+    "12 million faces; EdgeFace and MobileFaceNet take 0.4 ms a face in batches of 32 on one thread (2.7 and "
+    "3.2 million multiply-adds); alone EdgeFace takes 3.6 ms, MobileFaceNet 2.6"
 )
 _EDGE: tuple[str, tuple[str, ...]] = ("EdgeFace, gamma 0.6", ())
 _FULL = ("EdgeFace, full layers", ("gamma=1.0",))
@@ -139,9 +140,10 @@ REPRODUCE = (
         note=_NOTE,
     ),
     Reproduction(
-        claim="Low-rank layers beat full ones",
+        claim="Low-rank layers are as good as full ones",
         metric="EER",
         arms=(_EDGE, _FULL),
+        tolerance=0.01,
         note=_NOTE,
     ),
 )
