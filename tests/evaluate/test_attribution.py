@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from mien.core.crops import Crop
 from mien.evaluate import attribution
 from mien.systems.expression.gimefive import EMOTIONS, RECIPES, GiMeFive
 
@@ -68,3 +69,37 @@ def test_the_sheet_is_red_where_the_heat_is() -> None:
     face = image[:144, 144:288]
     assert face[40, 70, 0] > face[40, 70, 2] + 60
     assert face[110, 70, 2] > face[110, 70, 0] + 60
+
+
+def test_the_strongest_class_has_the_map_that_an_explanation_has_of_it() -> None:
+    made = lab()
+    pixels = np.random.default_rng(1).uniform(0, 255, (4, 1, 48, 48)).astype(np.float32)
+    for method in attribution.METHODS:
+        told = attribution.explain(made, pixels, method)
+        short = attribution.strongest(made, pixels, method)
+        np.testing.assert_allclose(short.probabilities, told.probabilities, rtol=1e-5)
+        best = told.probabilities.argmax(axis=1)
+        np.testing.assert_allclose(short.heat, told.heat[np.arange(4), best], atol=1e-4)
+
+
+def test_heat_lies_on_the_part_of_the_picture_that_its_crop_shows() -> None:
+    picture = np.full((120, 160, 3), 100, np.uint8)
+    boxes = np.array([[40, 20, 80, 60], [130, 90, 170, 130]], np.float32)  # the second hangs over the edge
+    crop = Crop("box", 48, 48, scale=1.0)
+    matrices = crop.matrices({"boxes": boxes}, (160, 120))[:, 0]
+    heat = np.zeros((2, 48, 48), np.float32)
+    heat[0, :, 24:] = 1  # the right half
+    heat[1, :24] = 1  # the upper half
+    made = attribution.lay(picture, heat, matrices).astype(int)
+    changed = np.abs(made - picture).max(axis=2)
+    assert changed[22:58, 62:78].min() > 60
+    assert changed[20:60, 40:58].max() == 0
+    assert changed[92:108, 132:158].min() > 60
+    outside = np.ones((120, 160), bool)
+    outside[20:60, 40:80] = outside[90:, 130:] = False
+    assert changed[outside].max() == 0
+    assert made[40, 70, 0] > made[40, 70, 2] + 60  # red is hot
+    nothing = attribution.lay(picture, 0 * heat, matrices)
+    np.testing.assert_array_equal(nothing, picture)
+    away = crop.matrices({"boxes": boxes + 500}, (160, 120))[:, 0]
+    np.testing.assert_array_equal(attribution.lay(picture, heat, away), picture)

@@ -1,4 +1,4 @@
-"""Shows where a network looks: heat for every class and the activations of its blocks, as a picture."""
+"""Shows where a network looks: heat for each class and the activations of its blocks, as pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam, Saliency
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
+
+from mien.core.geometry import invert
+from mien.core.picture import Pixels
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,6 +68,19 @@ class Explanation:
     blocks: tuple[Floats, ...]
 
 
+@dataclass(frozen=True)
+class Strongest:
+    """What a network takes n faces for, and what speaks for that.
+
+    Attributes:
+        probabilities: (n, c).
+        heat: (n, H, W) for the most probable class, as `Explanation.heat`.
+    """
+
+    probabilities: Floats
+    heat: Floats
+
+
 def grad_cam(net: nn.Module, layer: nn.Module, pixels: Tensor, count: int) -> Tensor:
     """Return Grad-CAM (Selvaraju et al. 2017, Eq. 1 and 2) for each class, by captum.
 
@@ -78,14 +94,14 @@ def grad_cam(net: nn.Module, layer: nn.Module, pixels: Tensor, count: int) -> Te
         (n, count, H, W), 0 and more, enlarged from the layer's places.
     """
     method = LayerGradCam(net, layer)
-    size = tuple(pixels.shape[-2:])
-    maps = [
-        LayerAttribution.interpolate(
-            method.attribute(pixels, target=target, relu_attributions=True), size, "bilinear"
-        )
-        for target in range(count)
-    ]
-    return torch.cat(maps, dim=1).detach()
+    return torch.cat([_mapped(method, pixels, target) for target in range(count)], dim=1)
+
+
+def _mapped(method: LayerGradCam, pixels: Tensor, target: int | Tensor) -> Tensor:
+    """Return (n, 1, H, W) for a class, or for one of each face."""
+    maps = method.attribute(pixels, target=target, relu_attributions=True)
+    large: Tensor = LayerAttribution.interpolate(maps, tuple(pixels.shape[-2:]), "bilinear")
+    return large.detach()
 
 
 def saliency(net: nn.Module, pixels: Tensor, count: int) -> Tensor:
@@ -100,7 +116,8 @@ def saliency(net: nn.Module, pixels: Tensor, count: int) -> Tensor:
         (n, count, H, W).
     """
     method = Saliency(net)
-    maps = [method.attribute(pixels.clone(), target=target).amax(dim=1) for target in range(count)]
+    leaf = pixels.clone().requires_grad_()
+    maps = [method.attribute(leaf, target=target).amax(dim=1) for target in range(count)]
     return torch.stack(maps, dim=1).detach()
 
 
@@ -124,6 +141,52 @@ def explain(lab: Explainable, pixels: Floats, method: Method = "grad-cam") -> Ex
         _scaled(heat.numpy(), 0.0),
         tuple(_scaled(block.numpy()) for block in blocks),
     )
+
+
+def strongest(lab: Explainable, pixels: Floats, method: Method = "grad-cam") -> Strongest:
+    """Return what a trained system takes (n, 1, H, W) grey faces of 0..255 for, n at least 1, and why.
+
+    The maps are those of `explain` for that class, at the cost of one class.
+    """
+    lab.net.eval()
+    faces = torch.as_tensor(pixels)
+    with torch.no_grad():
+        probabilities = lab.net(faces).softmax(dim=1)
+    best = probabilities.argmax(dim=1)
+    if method == "saliency":
+        heat = Saliency(lab.net).attribute(faces.clone().requires_grad_(), target=best).amax(dim=1).detach()
+    else:
+        heat = _mapped(LayerGradCam(lab.net, lab.explained), faces, best)[:, 0]
+    return Strongest(probabilities.numpy(), _scaled(heat.numpy(), 0.0))
+
+
+def lay(picture: Pixels, heat: Floats, matrices: npt.NDArray[np.float64]) -> Pixels:
+    """Return a picture with the heat of its faces on it, as strong as it is hot: none leaves it as it was.
+
+    Args:
+        picture: (H, W, 3) RGB.
+        heat: (n, h, w) from 0 to 1 over the crop of each face.
+        matrices: (n, 2, 3) from picture pixels to crop pixels, as `mien.core.crops.Crop.matrices` makes them.
+    """
+    made = picture.astype(np.float32)
+    high, wide = picture.shape[:2]
+    for one, matrix in zip(heat, matrices, strict=True):
+        down, right = one.shape
+        corners = np.array([[0, 0, 1], [right, 0, 1], [0, down, 1], [right, down, 1]]) @ invert(matrix).T
+        left, top = np.clip(np.floor(corners.min(axis=0)), 0, (wide, high)).astype(int)
+        x2, y2 = np.clip(np.ceil(corners.max(axis=0)), 0, (wide, high)).astype(int)
+        if x2 <= left or y2 <= top:
+            continue
+        moved = matrix.copy()
+        moved[:, 2] += matrix[:, :2] @ (left, top)
+        size = (int(x2 - left), int(y2 - top))
+        layer = Image.fromarray(one).transform(
+            size, Image.Transform.AFFINE, moved.ravel().tolist(), Image.Resampling.BILINEAR
+        )
+        places = np.asarray(layer)[..., None]
+        part = made[top:y2, left:x2]
+        part += (2 * _STRENGTH * places).clip(0, 0.8) * (_coloured(places[..., 0]) - part)
+    return made.round().clip(0, 255).astype(np.uint8)
 
 
 def sheet(explanation: Explanation, names: Sequence[str]) -> Image.Image:
@@ -163,14 +226,17 @@ def _grey(values: Floats) -> Image.Image:
 
 
 def _overlay(face: Floats, heat: Floats) -> Image.Image:
-    places = heat * (len(_RAMP) - 1)
-    colours = np.stack(
-        [np.interp(places, np.arange(len(_RAMP)), _RAMP[:, channel]) for channel in range(3)], axis=-1
-    )
-    mixed = (1 - _STRENGTH) * face[..., None] + _STRENGTH * colours
+    mixed = (1 - _STRENGTH) * face[..., None] + _STRENGTH * _coloured(heat)
     if not heat.any():
         mixed = np.repeat(face[..., None], 3, axis=-1)
     return _large(Image.fromarray(mixed.clip(0, 255).astype(np.uint8)))
+
+
+def _coloured(heat: Floats) -> Floats:
+    """Return the colours (..., 3), 0..255, of heat from 0 to 1."""
+    places = heat * (len(_RAMP) - 1)
+    channels = [np.interp(places, np.arange(len(_RAMP)), _RAMP[:, channel]) for channel in range(3)]
+    return np.asarray(np.stack(channels, axis=-1), np.float32)
 
 
 def _large(image: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from mien.runtime.video import display_matrix, turned_back, upright
 
 Mask = npt.NDArray[np.bool_]
 
+Drawing = Callable[[Pixels, Result], Image.Image]
+"""Returns a picture of the same size: an upright frame, and on it what is to be seen of its faces."""
+
 
 @dataclass(frozen=True)
 class Annotated:
@@ -42,8 +45,16 @@ class Annotated:
     damage: str = ""
 
 
+def drawn(pixels: Pixels, result: Result) -> Image.Image:
+    """Draw the box of each face, with its track, expression and age where known."""
+    return draw(Image.fromarray(pixels), result.faces, captions=captions(result))
+
+
 def annotate_video(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], results: Iterable[Result]
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    results: Iterable[Result],
+    drawing: Drawing = drawn,
 ) -> Annotated:
     """Write a copy of a video with its faces drawn on it: box, track, expression and age where known.
 
@@ -57,6 +68,7 @@ def annotate_video(
         results: of the video's frames, as `mien.runtime.footage.analyze_video` yields them, taken one by one
             while frames are written. Where they are of every n-th frame, faces in the frames between are
             drawn on the straight line between two places of their track.
+        drawing: draws on the frames that have faces.
 
     Raises:
         UnreadablePicture: no frame can be read, or its container takes no video that can be written here.
@@ -73,8 +85,7 @@ def annotate_video(
         result = shown.at(index)
         if len(result.faces):
             pixels = upright(frame, picture)
-            drawn = draw(Image.fromarray(pixels), result.faces, captions=captions(result))
-            _lay(made, frame, np.asarray(drawn), pixels)
+            _lay(made, frame, np.asarray(drawing(pixels, result)), pixels)
 
     with replacing(target) as file:
         frames = reencode(name, file, change)

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from PIL import Image
 
-from mien.core.drawing import draw
-from mien.report.annotate_video import captions
+from mien.report.annotate_video import drawn
 from mien.report.record import Recorder
 from mien.report.show import Screen
 from mien.runtime.stream import Result
@@ -29,9 +28,7 @@ def drawn_live(
     """
     for frame, result in watched:
         if frame is not None and (recorder or screen):
-            image = Image.fromarray(frame.pixels)
-            if len(result.faces):
-                image = draw(image, result.faces, captions=captions(result))
+            image = drawn(frame.pixels, result) if len(result.faces) else Image.fromarray(frame.pixels)
             if screen:
                 screen.put(image)
             if recorder:
