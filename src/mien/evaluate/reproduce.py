@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from mien.core.atomic import writing
 from mien.core.errors import MienError
-from mien.core.system import Arm, Evidence, System
+from mien.core.system import Arm, DataUsed, Evidence, System
 from mien.evaluate import plots
 from mien.evaluate.metrics import METRICS, Numbers
 from mien.evaluate.statistics import compare, described
@@ -113,17 +114,38 @@ class Job:
     seed: int
 
 
+class Unequal(MienError):
+    """Arms that were not judged by the same rows, so that no verdict can be drawn."""
+
+
 @dataclass(frozen=True)
-class Outcome:
-    """What a run gave on the test rows.
+class Judged:
+    """What a run gave on one part of its test rows.
 
     Attributes:
-        parts: for each part of the test rows (targets, predictions).
+        used: the rows.
+        units: what a verdict draws anew, as `TestPart.units`.
+        targets: (n, ...).
+        predictions: (n, ...).
+    """
+
+    used: DataUsed
+    units: Numbers | None
+    targets: Numbers
+    predictions: Numbers
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave.
+
+    Attributes:
+        parts: for each part of the test rows.
         seconds: of training.
         curve: how it learned.
     """
 
-    parts: tuple[tuple[Numbers, Numbers], ...]
+    parts: tuple[Judged, ...]
     seconds: float
     curve: Curve
 
@@ -134,7 +156,10 @@ def run_job(job: Job) -> Outcome:
 
     torch.set_num_threads(1)
     trained = _train(job)
-    parts = tuple(trained.lab.predictions(part.rows) for part in trained.lab.test_parts())
+    parts = tuple(
+        Judged(part.used, part.units, *trained.lab.predictions(part.rows))
+        for part in trained.lab.test_parts()
+    )
     return Outcome(parts, trained.seconds, curve(trained.folder))
 
 
@@ -193,7 +218,7 @@ def reproduce(
         top = folder / system
         curves = {name: [run.curve for run in runs] for name, runs in arms.items()}
         _write(top / f"{index}-learning.svg", plots.learning(curves))
-        lab = chosen.make(chosen.settings(plan.recipe), plan.seeds[0])
+        lab = chosen.make(chosen.settings(plan.recipe, plan.arms[0][1]), plan.seeds[0])
         for place, evidence in enumerate(_evidence(chosen, plan, lab, arms)):
             path = top / f"{index}-{evidence.data[0].split.replace(' ', '-')}.json"
             _write(path, evidence.to_json().encode())
@@ -218,8 +243,8 @@ def _plots(
     """Yield the plots that fit a result, by kind; those of classes show the first arm."""
     yield "arms", plots.arms(evidence)
     first = evidence.arms[0].name
-    targets, one = arms[first][0].parts[part]
-    predictions = {name: [run.parts[part][1] for run in runs] for name, runs in arms.items()}
+    targets, one = arms[first][0].parts[part].targets, arms[first][0].parts[part].predictions
+    predictions = {name: [run.parts[part].predictions for run in runs] for name, runs in arms.items()}
     metric = METRICS[evidence.metric]
     title = f"{first}, {evidence.data[0].name}/{evidence.data[0].split}"
     if targets.ndim == 1 and targets.dtype.kind in "iu" and metric.takes == "classes":
@@ -246,9 +271,11 @@ def _evidence(
         raise Unknown(f"{chosen.row.id} reproduces a claim that its row does not make: {plan.claim!r}")
     metric = METRICS[plan.metric]
     made = []
-    for index, part in enumerate(lab.test_parts()):
-        targets = next(iter(arms.values()))[0].parts[index][0]
-        read = {name: [metric.read(run.parts[index][1]) for run in runs] for name, runs in arms.items()}
+    for index, part in enumerate(_same_rows(chosen.row.id, arms)):
+        targets = part.targets
+        read = {
+            name: [metric.read(run.parts[index].predictions) for run in runs] for name, runs in arms.items()
+        }
         first, second = list(read.values())[:2]
         result = compare(metric, targets, first, second, units=part.units, tolerance=plan.tolerance)
         made.append(
@@ -278,3 +305,32 @@ def _evidence(
             )
         )
     return made
+
+
+def _same_rows(system: str, arms: Mapping[str, Sequence[Outcome]]) -> tuple[Judged, ...]:
+    """Return the parts of the first arm's first run, after making sure that all others have their rows.
+
+    Raises:
+        Unequal: another run was judged by other rows.
+    """
+    (first, (one, *_)), *_ = arms.items()
+    for name, runs in arms.items():
+        for run in runs:
+            for ours, theirs in zip_longest(one.parts, run.parts):
+                if ours is None or theirs is None or _rows_of(ours) != _rows_of(theirs):
+                    raise Unequal(
+                        f"{system}: arm {name!r} was judged by {_named(theirs)}, {first!r} by {_named(ours)};"
+                        " arms that are compared need the same test rows"
+                    )
+    return one.parts
+
+
+def _rows_of(part: Judged) -> tuple[DataUsed, int]:
+    return part.used, len(part.targets)
+
+
+def _named(part: Judged | None) -> str:
+    if part is None:
+        return "no such part"
+    used = part.used
+    return f"{len(part.targets)} rows of {used.name}/{used.split} (sha256 {used.sha256[:12]})"
