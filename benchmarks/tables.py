@@ -327,6 +327,54 @@ def domain_gap() -> str:
     )
 
 
+def fruits() -> str:
+    """Return the recognisers by the time of their whole way and by what they tell people apart by."""
+    data = result("fruits")
+    stages = ("decode", "detect", "landmarks", "align and the rest", "embed")
+    rows = []
+    for row in sorted(data["recognisers"], key=lambda row: float(row["stages_ms"]["whole"]["median"])):
+        strict = next(point for point in row["lfw"]["points"] if point["wanted_fmr"] == 1e-3)
+        search = row["identification"]["enrolled_from"][0]
+        fnir = next(point for point in search["points"] if point["wanted_fpir"] == 1e-2)
+        limit = row["class_ms"]
+        rows.append(
+            [
+                row["name"],
+                f"{limit:,} ms" if limit else "none",
+                _range(row["stages_ms"]["whole"]),
+                *(f"{row['stages_ms'][stage]['median']:.1f}" for stage in stages),
+                f"{_percent(row['lfw']['accuracy'], 2)} ± {100 * row['lfw']['standard_error']:.2f}",
+                _interval(strict, "fnmr"),
+                _percent(search["rank_rates"]["1"]["rate"]),
+                _interval(fnir, "fnir"),
+                f"{row['megabytes']:.1f}",
+                row["terms"] + ("" if row["commercial"] else " (not commercial)"),
+            ]
+        )
+    header = [
+        "recogniser",
+        "class",
+        "whole, ms",
+        *stages,
+        "LFW",
+        "LFW: FNMR at FMR 0.1 %",
+        "search: rank 1",
+        "search: FNIR at FPIR 1 %",
+        "MB",
+        "terms",
+    ]
+    notes = [caption(data["machine"])]
+    if data["absent"]:
+        notes.insert(0, f"Known to mien, and not on that machine: {', '.join(data['absent'])}.")
+    return "\n\n".join([markdown(header, rows), *notes])
+
+
+def _interval(point: Mapping[str, float], rate: str) -> str:
+    """Return a rate with its 95 % interval, in per cent."""
+    low, high = (100 * point[f"{rate}_{end}"] for end in ("low", "high"))
+    return f"{_percent(point[rate], 2)} ({low:.2f}-{high:.2f})"
+
+
 TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "speed": speed,
@@ -338,6 +386,7 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "lfw": lfw,
         "lfw-choices": lfw_choices,
         "thresholds": thresholds,
+        "fruits": fruits,
         "shipped": shipped,
         "age-groups": age_groups,
         "domain-gap": domain_gap,

@@ -63,3 +63,52 @@ def test_a_changed_number_makes_a_page_out_of_date(
     assert tables.filled(full) == full
     file.write_text(file.read_text().replace("2.0", "2.5"))
     assert tables.filled(full) != full
+
+
+def test_recognisers_are_listed_by_their_time_with_the_class_that_they_keep_to(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(name: str, whole: float, limit: int | None) -> dict[str, object]:
+        spread = {"median": whole, "low": whole - 1, "high": whole + 1}
+        stages = ("decode", "detect", "landmarks", "align and the rest", "embed", "whole")
+        rates = {f"{rate}{end}": 0.02 for rate in ("fnmr", "fnir") for end in ("", "_low", "_high")}
+        search = {
+            "pictures": 1,
+            "rank_rates": {"1": {"rate": 0.9}},
+            "points": [{"wanted_fpir": 0.1, **rates}, {"wanted_fpir": 0.01, **rates, "fnir": 0.25}],
+        }
+        return {
+            "name": name,
+            "megabytes": 4.0,
+            "terms": "MIT",
+            "commercial": limit is not None,
+            "stages_ms": dict.fromkeys(stages, spread),
+            "class_ms": limit,
+            "lfw": {
+                "accuracy": 0.99,
+                "standard_error": 0.001,
+                "points": [{"wanted_fmr": 0.01, **rates}, {"wanted_fmr": 0.001, **rates, "fnmr": 0.125}],
+            },
+            "identification": {"enrolled_from": [search]},
+        }
+
+    machine = {
+        "command": "c",
+        "date": "d",
+        "commit": "c",
+        "cpu": "x",
+        "cores": 1,
+        "python": "3",
+        "packages": {},
+    }
+    rows = [row("slow 1", 2000.0, None), row("quick 1", 60.0, 100)]
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    (tmp_path / "fruits.json").write_text(
+        json.dumps({"machine": machine, "recognisers": rows, "absent": ["other"]})
+    )
+    made = tables.fruits().splitlines()
+    assert made[2].startswith("| quick 1 | 100 ms | 60.0 (59.0-61.0) |")
+    assert "| 99.00 % ± 0.10 | 12.50 % (2.00-2.00) | 90.0 % | 25.00 % (2.00-2.00) | 4.0 | MIT |" in made[2]
+    assert made[3].startswith("| slow 1 | none |")
+    assert made[3].endswith("| MIT (not commercial) |")
+    assert "not on that machine: other." in made[5]

@@ -105,3 +105,4 @@ def test_the_command_says_what_goes_with_what(few_pairs: Path) -> None:
     assert "and no system" in run("ferplus", "--protocol", "lfw", code=2)
     assert "go with --protocol" in run("ferplus", "--mirror", code=2)
     assert "no such file" in run("--model", "none.onnx", "--protocol", "lfw", code=2)
+    assert "makes no embeddings" in run("--model", "face-mesh", "--protocol", "lfw", code=2)

@@ -26,6 +26,7 @@ def evaluate(protocol: str, model: str, plot: Path | None, threads: int, *, mirr
     from mien.core.atomic import writing
     from mien.core.errors import MissingExtra
     from mien.runtime.embed import embed
+    from mien.runtime.model import Model
     from mien.runtime.pipeline import Pipeline
 
     try:
@@ -33,6 +34,9 @@ def evaluate(protocol: str, model: str, plot: Path | None, threads: int, *, mirr
     except ImportError as error:
         raise MissingExtra(error.name or "scikit-learn", "lab") from error
     protocols.check(protocol)
+    if model and "embeddings" not in Model.load(model, threads=1).card.fields:
+        # The pipeline would judge the default recogniser in its place.
+        common.fail(f"{model} makes no embeddings: protocols judge recognisers")
     options = common.options_from(["embeddings"], [model] if model else [], "any", threads, 0.0, mirror)
     # Workers are the threads; each computes on one.
     pipeline = Pipeline(replace(options, threads=1))
