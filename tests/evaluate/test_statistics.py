@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.evaluate.metrics import METRICS, Numbers
-from mien.evaluate.statistics import _drawn, compare, verdict
+from mien.evaluate.statistics import _drawn, compare, described, verdict
 
 ACCURACY, MAE = METRICS["accuracy"], METRICS["MAE"]
 
@@ -101,3 +101,20 @@ def test_a_pair_counts_as_often_as_both_of_its_people_were_drawn() -> None:
         times = again.multinomial(3, np.full(3, 1 / 3))
         counts = np.bincount(_drawn(units, random), minlength=4)
         assert counts.tolist() == [times[0] * times[1], times[0], times[1] * times[2], times[2]]
+
+
+@pytest.mark.parametrize(("name", "sign"), [("accuracy", 1), ("MAE", -1)])
+def test_an_arm_that_is_as_good_is_within_the_tolerance_and_no_better(name: str, sign: int) -> None:
+    targets = np.random.default_rng(0).integers(0, 2, 4000)
+    place = np.arange(4000) % 100
+    good, a_bit_worse = (np.where(place < wrong, 1 - targets, targets) for wrong in (20, 21))
+
+    def holds(tolerance: float) -> str:
+        compared = compare(METRICS[name], targets, [a_bit_worse], [good], tolerance=tolerance, rounds=200)
+        assert compared.difference == pytest.approx(-0.01 * sign)
+        return compared.holds
+
+    assert [holds(tolerance) for tolerance in (0.0, 0.03)] == ["no", "yes"]
+    assert "0.03 worse" in described(None, 0.03)
+    assert "people" in described(targets, 0.03)
+    assert "zero" in described(None, 0.0)

@@ -120,7 +120,7 @@ class Evidence:
         difference: of the first arm to the second one.
         interval: its 95 % interval.
         holds: "yes" when the interval lies wholly on the claim's side of zero, "no" when on the other, else
-            "inconclusive".
+            "inconclusive"; where one arm is claimed to be as good, `test` names the number in place of zero.
         test: the statistical test in words.
         paper_value: the paper's own number, quoted.
         code: SHA-256 of the system's file that ran.

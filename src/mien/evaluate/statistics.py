@@ -21,6 +21,14 @@ TEST_UNITS = TEST.replace("test items", "the people of the test items")
 """The same where items share people: a pair counts as often as both of its people were drawn."""
 
 
+def described(units: Numbers | None, tolerance: float) -> str:
+    """Return the test of a comparison in words."""
+    words = TEST if units is None else TEST_UNITS
+    if not tolerance:
+        return words
+    return words.replace("side of zero", f"side of {tolerance:g} worse (non-inferiority)")
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What comparing two arms gave.
@@ -30,7 +38,7 @@ class Comparison:
         second: likewise.
         difference: mean of the first minus mean of the second.
         interval: its 95 % interval.
-        holds: whether the first arm is better, in the metric's direction.
+        holds: whether the first arm is better, in the metric's direction, or as good within the tolerance.
     """
 
     first: tuple[float, ...]
@@ -47,6 +55,7 @@ def compare(
     second: Sequence[Numbers],
     *,
     units: Numbers | None = None,
+    tolerance: float = 0.0,
     rounds: int = 1000,
     seed: int = 0,
 ) -> Comparison:
@@ -59,6 +68,7 @@ def compare(
         second: for each seed the second arm's, with the same seeds in the same order.
         units: (n,) or (n, 2) numbers of what each item is of, such as the two people of a pair: they are
             drawn instead of items, as those that share a person are not independent (Bolle et al. 2004).
+        tolerance: by how much the first arm may be worse and still count as good; 0 asks for better.
         rounds: how often items and seeds are drawn.
         seed: of the draws.
 
@@ -82,13 +92,16 @@ def compare(
         }
         differences[index] = np.mean([gains[s] for s in seeds.tolist()])
     low, high = np.quantile(differences, (0.025, 0.975)).tolist()
+    sign = 1 if metric.higher_is_better else -1
     values = [tuple(metric.compute(targets, part) for part in arm) for arm in (first, second)]
     return Comparison(
         first=values[0],
         second=values[1],
         difference=float(np.mean(values[0]) - np.mean(values[1])),
         interval=(low, high),
-        holds=verdict((low, high), higher_is_better=metric.higher_is_better),
+        holds=verdict(
+            (low + sign * tolerance, high + sign * tolerance), higher_is_better=metric.higher_is_better
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, ClassVar, Generic, TypeVar
@@ -200,19 +200,7 @@ class Lab(lightning.LightningModule, Generic[C]):
             {"params": [p for p in learned if p.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimiser: Optimizer
-        if config.optimiser == "sgd":
-            nesterov = config.momentum > 0
-            optimiser = torch.optim.SGD(
-                groups, lr=config.learning_rate, momentum=config.momentum, nesterov=nesterov
-            )
-        else:
-            kinds = {
-                "adamw": torch.optim.AdamW,
-                "rmsprop": torch.optim.RMSprop,
-                "adagrad": torch.optim.Adagrad,
-            }
-            optimiser = kinds[config.optimiser](groups, lr=config.learning_rate)
+        optimiser = self.optimiser_of(groups)
         if config.schedule == "plateau":
             falling = ReduceLROnPlateau(optimiser, "max", factor=0.2, patience=1)
             watched = {"scheduler": falling, "interval": "epoch", "monitor": "valid"}
@@ -233,6 +221,21 @@ class Lab(lightning.LightningModule, Generic[C]):
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": LambdaLR(optimiser, factor), "interval": "step"},
         }
+
+    def optimiser_of(self, groups: list[dict[str, Any]]) -> Optimizer:
+        """Return the settings' optimiser of groups of weights."""
+        config = self.config
+        if config.optimiser == "sgd":
+            nesterov = config.momentum > 0
+            return torch.optim.SGD(
+                groups, lr=config.learning_rate, momentum=config.momentum, nesterov=nesterov
+            )
+        kinds: dict[str, Callable[..., Optimizer]] = {
+            "adamw": torch.optim.AdamW,
+            "rmsprop": torch.optim.RMSprop,
+            "adagrad": torch.optim.Adagrad,
+        }
+        return kinds[config.optimiser](groups, lr=config.learning_rate)
 
     @torch.no_grad()
     def predictions(self, rows: Dataset[Any]) -> tuple[Numbers, Numbers]:
