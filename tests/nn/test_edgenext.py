@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -102,7 +103,8 @@ def test_an_encoder_convolves_its_parts_one_after_the_other() -> None:
     torch.manual_seed(0)
     encoder = SplitEncoder(10, 3, 2, 1.0, 0.7, places=True)  # parts of 4, 4 and 2 channels
     x = torch.randn(2, 10, 5, 6)
-    first, second = encoder.convolutions
+    convolutions: Any = encoder.convolutions
+    first, second = convolutions
     one = functional.conv2d(x[:, :4], first.weight, first.bias, padding=1, groups=4)
     two = functional.conv2d(one + x[:, 4:8], second.weight, second.bias, padding=1, groups=4)
     assert encoder.places is not None

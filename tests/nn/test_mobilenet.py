@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -70,7 +72,7 @@ def test_a_layer_costs_what_table_3_says(
 
 def test_a_separable_layer_is_a_full_convolution_of_outer_products() -> None:
     torch.manual_seed(0)
-    layer = separable(5, 7, stride=2).eval()
+    layer: Any = separable(5, 7, stride=2).eval()
     # Positive all through: the ReLU in between lets everything pass.
     for weights in layer.parameters():
         nn.init.uniform_(weights, 0, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -47,7 +49,8 @@ def test_one_cell_of_the_ablation_is_rounded_up() -> None:
 def literal(x: Tensor, layer: SplitAttention) -> Tensor:
     """Return one picture's (channels, h, w): groups, splits and channels one by one (Section 3.1)."""
     radix, groups = layer.radix, layer.cardinality
-    convolution, norm = layer.splits[0], layer.splits[1]
+    convolution: Any = layer.splits[0]
+    norm: Any = layer.splits[1]
     channels = x.shape[0]
     each = channels // groups  # of a cardinal group
     seen = channels // (groups * radix)  # channels of the input that a split sees
@@ -62,11 +65,12 @@ def literal(x: Tensor, layer: SplitAttention) -> Tensor:
             scale = norm.weight[rows] / (norm.running_var[rows] + norm.eps).sqrt()
             shift = norm.bias[rows] - norm.running_mean[rows] * scale
             splits[k, r] = (made * scale[:, None, None] + shift[:, None, None]).relu()
-    first, inner, last = layer.weigh[0], layer.weigh[1], layer.weigh[3]
+    weigh: Any = layer.weigh
+    first, inner, last = weigh[0], weigh[1], weigh[3]
     hidden = first.out_channels // groups
     groups_made = []
     for k in range(groups):
-        s = sum(splits[k, r] for r in range(radix)).mean(dim=(1, 2))
+        s = torch.stack([splits[k, r] for r in range(radix)]).sum(dim=0).mean(dim=(1, 2))
         rows = slice(k * hidden, (k + 1) * hidden)
         z = first.weight[rows, :, 0, 0] @ s + first.bias[rows]
         z = (z - inner.running_mean[rows]) / (inner.running_var[rows] + inner.eps).sqrt()
@@ -75,7 +79,7 @@ def literal(x: Tensor, layer: SplitAttention) -> Tensor:
         for r in range(radix):
             place = (k * radix + r) * each
             scores.append(last.weight[place : place + each, :, 0, 0] @ z + last.bias[place : place + each])
-        total = sum(score.exp() for score in scores)
+        total = torch.stack(scores).exp().sum(dim=0)
         group = torch.zeros_like(splits[k, 0])
         for r in range(radix):
             a = scores[r].exp() / total if radix > 1 else scores[r].sigmoid()

@@ -232,7 +232,8 @@ class SplitEncoder(nn.Module):
             y = y + self.places(y)
         y = y.flatten(2).mT
         y = y + self.scale * self.attention(self.norm(y))
-        return x + self.bottleneck(y).mT.reshape(x.shape)
+        told: Tensor = self.bottleneck(y)
+        return x + told.mT.reshape(x.shape)
 
 
 class EdgeNeXt(nn.Module):

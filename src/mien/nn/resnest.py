@@ -63,7 +63,7 @@ class SplitAttention(nn.Module):
 
     def weights(self, splits: Tensor) -> Tensor:
         """Return a as (n, R, channels, 1, 1), of the splits as (n, R, channels, h, w)."""
-        seen = self.weigh(splits.sum(dim=1).mean(dim=(2, 3), keepdim=True))
+        seen: Tensor = self.weigh(splits.sum(dim=1).mean(dim=(2, 3), keepdim=True))
         if self.radix == 1:
             return seen.sigmoid()[:, None]
         # The grouped layer gives group by group.
@@ -72,7 +72,7 @@ class SplitAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, channels, h, w) of (n, channels, h, w)."""
-        splits = self.splits(x).unflatten(1, (self.radix, -1))
+        splits: Tensor = self.splits(x).unflatten(1, (self.radix, -1))
         return (self.weights(splits) * splits).sum(dim=1)
 
 
@@ -97,7 +97,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         inner = int(width * splits.width / 64) * splits.cardinality
         outputs = _EXPANSION * width
-        mean = [nn.AvgPool2d(3, stride, 1)] if stride > 1 or first else []
+        mean: list[nn.Module] = [nn.AvgPool2d(3, stride, 1)] if stride > 1 or first else []
         convolution: list[nn.Module] = (
             [SplitAttention(inner, splits.radix, splits.cardinality)]
             if splits.radix

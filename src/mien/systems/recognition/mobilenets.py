@@ -197,6 +197,7 @@ class MobileNets(Lab[Config]):
         """
         config = teacher_of(self.config)
         teacher = train("mobilenets", lambda: MobileNets(config, self.seed), progress=False).lab
+        assert isinstance(teacher, MobileNets)
         _, probabilities = teacher.predictions(_rows(teacher.chosen()))
         return torch.as_tensor(probabilities)
 
