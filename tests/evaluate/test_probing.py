@@ -69,7 +69,8 @@ def test_the_matrix_equals_a_slow_one() -> None:
         means.append(mean / np.sqrt((mean**2).sum()))
     for one in range(2):
         for other in range(2):
-            same, apart = [], []
+            same: list[float] = []
+            apart: list[float] = []
             for a in range(len(probe)):
                 for b in range(len(probe)):
                     if a != b and (probe.group[a], probe.group[b]) == (one, other):

@@ -97,7 +97,7 @@ RECIPES = MappingProxyType(
             scale=16.0,
         ),
         "cpu": Config(
-            rounds=8,
+            rounds=12,
             batch=64,
             learning_rate=2e-3,
             weight_decay=0.01,
@@ -136,7 +136,7 @@ REPRODUCE = (
         claim="A network of Mu-Layers outperforms prior polynomial networks",
         metric="ROC AUC",
         arms=(("MONet", ()), ("Pi-Net", _PI_NET), ("CCP", _CCP)),
-        note="some 200 people and faces of 48 px instead of ImageNet, 8 rounds, one optimiser for all; "
+        note="some 200 people and faces of 48 px instead of ImageNet, 12 rounds, one optimiser for all; "
         "networks of 6 to 8 million multiply-adds, Pi-Net's the most",
     ),
 )

@@ -193,7 +193,7 @@ REPRODUCE = (
 
 def posed(yaw: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
     """Return the (n,) place in `POSES` of (n,) yaws in degrees, to either side."""
-    return np.digitize(np.abs(yaw), _TURNED).astype(np.int64)
+    return np.asarray(np.digitize(np.abs(yaw), _TURNED), np.int64)
 
 
 def chosen(person: npt.NDArray[np.int64], persons: int, each: int, seed: int) -> npt.NDArray[np.int64]:
@@ -378,7 +378,7 @@ class VggFace2(RecognitionLab[Config]):
         if first.ndim == 4:
             return super().predict(batch)
         made = functional.normalize(self.embed(torch.cat([first, second]).flatten(0, 1).float()))
-        one, other = made.unflatten(0, (-1, first.shape[1])).mean(dim=1).chunk(2)
+        one, other = made.reshape(-1, first.shape[1], made.shape[1]).mean(dim=1).chunk(2)
         return functional.cosine_similarity(one, other)
 
     @torch.no_grad()
