@@ -218,6 +218,7 @@ def test_a_face_opens_its_picture_with_the_numbers_of_all_its_faces(seen: Seen) 
     facts = viewer.locator(".facts").inner_text()
     assert "Illumination uniformity" in facts
     assert "left eye\n40, 40" in facts
+    assert "Yaw\n\u221270°" in facts
     viewer.locator(".pick").nth(2).press("Enter")
     assert "64 × 80 px" in open_face.inner_text()
     page.keyboard.press("ArrowRight")
@@ -269,6 +270,7 @@ def test_expressions_and_ages_of_the_folder_are_charts_and_bands_on_the_tiles(se
     assert "0 to 10: 1" in charts["Age"]
     tile = page.locator(".tile .moods").first
     assert tile.get_attribute("title") == "happiness 80 %, sadness 20 %"
+    assert page.locator(".tile .words i").first.inner_text() == "happiness, 100 px"
     parts = page.evaluate("[...document.querySelector('.moods').children].map((part) => part.clientWidth)")
     assert parts[1] / sum(parts) == pytest.approx(0.8, abs=0.02)
     about = page.locator(".models").inner_text()
@@ -393,6 +395,9 @@ def test_it_fits_the_screen_in_both_schemes(browser: Browser, report: Path, widt
         page.locator(".views").get_by_text(view, exact=True).click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(CONTRAST) == []
+    # what the models are for and on which terms is read without scrolling sideways
+    needed = page.evaluate("document.querySelector('.models').scrollWidth")
+    assert needed <= page.evaluate("document.querySelector('.models').parentElement.clientWidth")
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = sum(int(part) for part in background.strip("rgb()").split(",")) / 3
     assert brightness < 60 if scheme == "dark" else brightness > 200

@@ -137,7 +137,7 @@ function faceTile(entry) {
   const mood = faces["best.expression"]?.[entry.face];
   const label = `Face ${faces.face[entry.face]} of ${picture.name}, ${height} px high${quality === undefined || quality === null ? "" : `, quality ${Math.round(quality)}`}${mood ? `, ${mood}` : ""}`;
   return make("button", { class: "tile", type: "button", "aria-label": label, title: picture.path, onclick: () => open(entry.picture, entry.face) },
-    crop(entry.face), mood ? moodBand(entry.face) : null, make("span", { class: "words" }, make("b", {}, picture.name), make("i", {}, `${height} px`)));
+    crop(entry.face), mood ? moodBand(entry.face) : null, make("span", { class: "words" }, make("b", {}, picture.name), make("i", {}, `${mood ? `${mood}, ` : ""}${height} px`)));
 }
 
 // ---- how a face appears
@@ -334,7 +334,7 @@ function facts(face) {
   const points = faces.landmarks[face];
   const names = ["left eye", "right eye", "nose", "left mouth corner", "right mouth corner"];
   return make("div", { class: "facts" },
-    list([["Box, px", faces.box[face].map((number) => Math.round(number)).join(", ")], ...plain.map((column) => [column.title, shown(faces[column.key][face], column)])]),
+    list([["Box, px", faces.box[face].map((number) => Math.round(number)).join(", ")], ...plain.map((column) => [column.title, `${shown(faces[column.key][face], column)}${/^(yaw|pitch|roll)$/.test(column.key) ? "°" : ""}`])]),
     ...appearance(face),
     ...(quality.length ? [make("h4", {}, "Quality, 0 to 100"), ...quality.map((column) => make("div", { class: "meter" }, make("span", {}, column.title),
       make("i", { vars: { "--value": `${faces[column.key][face]}%` } }), make("span", {}, shown(faces[column.key][face], column))))] : []),
