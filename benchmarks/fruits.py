@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20, help="of the timed picture")
     parser.add_argument("--models", nargs="*", help="names of some of the recognisers; all that are here")
     given = parser.parse_args()
+    facts = machine.facts()
     here, absent = recognisers()
     rows = []
     for entry in here:
@@ -106,7 +107,7 @@ def main() -> None:
         }
         rows.append(row)
         print(row["name"], row["stages_ms"]["whole"], row["class_ms"], flush=True)
-    print(machine.write("fruits", {"machine": machine.facts(), "recognisers": rows, "absent": absent}))
+    print(machine.write("fruits", {"machine": facts, "recognisers": rows, "absent": absent}))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mien.data.reader import Images
+from mien.data.reader import Images, Pairs
 from mien.evaluate import protocols
 from mien.evaluate.protocols import DRAWS, UnknownProtocol, judge
 
@@ -69,8 +69,46 @@ def test_a_person_without_a_found_face_is_never_found() -> None:
     assert (searches.rank[(searches.person == 2) & searches.mated] > 1).all()
 
 
+def test_pairs_across_poses_are_all_whose_yaw_is_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    yaw = np.tile([0.0, 10, 20, 24, -3, 40, -20, 5], 6)
+    monkeypatch.setattr(protocols, "poses", lambda images: np.stack([yaw, 0 * yaw, 0 * yaw], axis=1))
+    result = judge("cross-pose", perfect)
+    assert isinstance(result, protocols.Verified)
+    person = np.arange(48) // 8
+    far = [(i, j) for i in range(48) for j in range(i + 1, 48) if abs(yaw[i] - yaw[j]) >= 25]
+    assert len(result.mated) == sum(person[i] == person[j] for i, j in far)
+    assert len(result.other) == len(far) - len(result.mated)
+    assert (result.mated == 1).all()
+    assert result.accuracy is None
+    assert result.auc == 1
+    assert not any("accuracy" in line for line in result.lines())
+
+
+def test_a_mask_is_put_on_the_second_of_each_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = Images(
+        "lfw_pairs",
+        "images",
+        np.full((4, 112, 112, 3), 200, np.uint8),
+        {"person": np.array(["a", "a", "b", "c"])},
+        np.full(4, b"0" * 32),
+    )
+    pairs = Pairs(np.array([0, 2]), np.array([1, 3]), np.array([True, False]), np.array([0, 1]))
+    monkeypatch.setattr(protocols, "load", lambda name, split: images)
+    monkeypatch.setattr(protocols, "load_pairs", lambda images: pairs)
+
+    def by_mouth(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        plain = (pixels[:, 90, 56] == 200).all(axis=1)
+        return np.stack([plain, ~plain], axis=1).astype(np.float32)
+
+    result = judge("masked-lfw", by_mouth)
+    assert isinstance(result, protocols.Verified)
+    # without a mask the first, with one the second
+    assert result.mated.tolist() == result.other.tolist() == [0]
+    assert result.accuracy is not None
+
+
 def test_an_unknown_protocol_names_those_that_there_are() -> None:
-    with pytest.raises(UnknownProtocol, match="lfw, identification, demographics"):
+    with pytest.raises(UnknownProtocol, match="lfw, masked-lfw, cross-pose, identification, demographics"):
         judge("ijb", perfect)
 
 

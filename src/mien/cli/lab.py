@@ -89,7 +89,7 @@ def evaluate(
         typer.Option(
             "--protocol",
             help="Judge any recogniser with a card by this protocol instead, on its set in MIEN_DATA.",
-            metavar="lfw|identification|demographics",
+            metavar="lfw|masked-lfw|cross-pose|identification|demographics",
         ),
     ] = "",
     plot: Annotated[

@@ -18,7 +18,8 @@ from mien.core.labels import UTKFACE_RACES
 from mien.core.picture import Pixels
 from mien.core.system import DataUsed
 from mien.data.people import people
-from mien.data.reader import load, load_pairs
+from mien.data.poses import poses
+from mien.data.reader import Images, Pairs, load, load_pairs
 from mien.evaluate.differentials import Differentials, by_group
 from mien.evaluate.identification import Searches, joined, search
 from mien.evaluate.metrics import roc_auc
@@ -33,6 +34,9 @@ DRAWS = 10
 
 ENROLLED = (1, 5)
 """From how many pictures people are enrolled; five are one template, their mean."""
+
+APART = 25.0
+"""By how many degrees of yaw two pictures of the cross-pose protocol differ at least."""
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """False match rates that are told, as far as the comparisons can show them."""
@@ -58,8 +62,8 @@ class Verified:
         missed: pictures in which no face was found; their comparisons count as the least similar ones.
         mated: (m,) similarities of pairs of one person.
         other: (n,) similarities of pairs of two people.
-        accuracy: of the folds, each judged by the best threshold of the others.
-        standard_error: of the accuracy, over the folds.
+        accuracy: of the folds, each judged by the best threshold of the others; None without folds.
+        standard_error: of the accuracy, over the folds; None without folds.
         auc: area under the ROC curve.
         eer: equal error rate.
         points: for each false match rate that the pairs can show, the threshold and both error rates with
@@ -72,8 +76,8 @@ class Verified:
     missed: int
     mated: npt.NDArray[np.float64]
     other: npt.NDArray[np.float64]
-    accuracy: float
-    standard_error: float
+    accuracy: float | None
+    standard_error: float | None
     auc: float
     eer: float
     points: tuple[tuple[float, OperatingPoint], ...]
@@ -103,11 +107,13 @@ class Verified:
 
     def lines(self) -> Sequence[str]:
         """Return the figures in words, a line each."""
+        folds = ""
+        if self.accuracy is not None and self.standard_error is not None:
+            folds = f"accuracy {100 * self.accuracy:.2f} % ± {100 * self.standard_error:.2f}, "
         return (
             f"{self.protocol}: {len(self.mated):,} pairs of one person and {len(self.other):,} of two, "
             f"{self.used.rows:,} pictures, {self.missed} without a found face",
-            f"accuracy {100 * self.accuracy:.2f} % ± {100 * self.standard_error:.2f}, "
-            f"area under the ROC curve {self.auc:.4f}, equal error rate {100 * self.eer:.2f} %",
+            f"{folds}area under the ROC curve {self.auc:.4f}, equal error rate {100 * self.eer:.2f} %",
             *(_in_words("FMR", "FNMR", rate, point) for rate, point in self.points),
             f"{self.comparisons_a_second:,.0f} comparisons a second",
         )
@@ -214,16 +220,56 @@ def lfw(embed: Embed) -> Verified:
         UnknownSet, SetMissing, DamagedSet: the set is not here, or not whole.
     """
     images = load("lfw_pairs", "images")
-    pairs = load_pairs(images)
+    return _verified("lfw", embed, images, load_pairs(images), images.columns["person"])
+
+
+def masked_lfw(embed: Embed) -> Verified:
+    """Judge by the same pairs, with a mask drawn over the second face of each; raises as `lfw`.
+
+    Masks are drawn where ArcFace's template puts a face, as the pictures of `lfw_pairs` are cut.
+    """
+    from mien.data.masks import masked_probes
+
+    images = load("lfw_pairs", "images")
+    both, pairs = masked_probes(images, load_pairs(images))
+    return _verified("masked-lfw", embed, both, pairs, both.columns["person"])
+
+
+def cross_pose(embed: Embed) -> Verified:
+    """Judge by all pairs of the 40 held-out people of `identities` whose yaw differs by `APART` and more.
+
+    Raises:
+        UnknownSet, SetMissing, DamagedSet: the set is not here, or not whole.
+        LandmarksMissing: landmarks, which tell poses, have not been found yet; says how to find them.
+    """
+    images = people("test", _SIDE)
+    yaw = poses(images)[:, 0]
+    first, second = np.nonzero(np.triu(np.abs(yaw[:, None] - yaw[None]) >= APART, 1))
+    person = images.columns["person"]
+    pairs = Pairs(first, second, person[first] == person[second], np.zeros(len(first), np.int64))
+    return _verified("cross-pose", embed, images, pairs, person)
+
+
+def _verified(protocol: str, embed: Embed, images: Images, pairs: Pairs, person: Numbers) -> Verified:
+    """Judge by pairs; accuracy only where they are parted into folds.
+
+    Args:
+        protocol: its name.
+        embed: the recogniser.
+        images: the pictures.
+        pairs: of their rows.
+        person: (n,) who each picture shows.
+    """
     vectors = embed(images.pixels)
     began = time.perf_counter()
     similar = similarities(vectors, pairs.first, pairs.second)
     seconds = time.perf_counter() - began
-    accuracy, error = ten_folds(similar, pairs.same, pairs.fold)
-    _, person = np.unique(images.columns["person"], return_inverse=True)
-    compared = Comparisons(similar, person[pairs.first], person[pairs.second])
+    folded = len(np.unique(pairs.fold)) > 1
+    accuracy, error = ten_folds(similar, pairs.same, pairs.fold) if folded else (None, None)
+    _, number = np.unique(person, return_inverse=True)
+    compared = Comparisons(similar, number[pairs.first], number[pairs.second])
     return Verified(
-        protocol="lfw",
+        protocol=protocol,
         used=images.used,
         missed=int((~vectors.any(axis=1)).sum()),
         mated=similar[pairs.same],
@@ -417,7 +463,13 @@ def _majority(attribute: Numbers, person: Numbers) -> npt.NDArray[np.int64]:
 
 
 PROTOCOLS: Mapping[str, Callable[[Embed], Verified | Identified | Demographics]] = MappingProxyType(
-    {"lfw": lfw, "identification": identification, "demographics": demographics}
+    {
+        "lfw": lfw,
+        "masked-lfw": masked_lfw,
+        "cross-pose": cross_pose,
+        "identification": identification,
+        "demographics": demographics,
+    }
 )
 """The protocols by name."""
 
