@@ -35,8 +35,8 @@ class SplitAttention(nn.Module):
 
     With U[k, r] the split r of group k, s[k] the mean over all places of the sum over r of U[k, r], and
     two small layers z[k] = W2[k] relu(norm(W1[k] s[k])) (Section 3.1): V[k] is the sum over r of
-    a[k, r] U[k, r], where a is the softmax over r of z[k, r] (Eq. 2), or the sigmoid where R is 1. The groups
-    V stand one behind the other.
+    a[k, r] U[k, r], where a is the softmax over r of z[k, r], or the sigmoid where R is 1. The groups V stand
+    one behind the other.
 
     Args:
         channels: of input and output.
@@ -48,7 +48,8 @@ class SplitAttention(nn.Module):
         super().__init__()
         self.radix, self.cardinality = radix, cardinality
         hidden = max(32, channels * radix // 4)
-        # Channels lie radix by radix, and group by group within: so each step is one grouped convolution.
+        # Channels lie radix by radix, and group by group within: so each step is one grouped convolution
+        # (Section 3.2).
         self.splits = nn.Sequential(
             nn.Conv2d(channels, channels * radix, 3, padding=1, groups=cardinality * radix, bias=False),
             nn.BatchNorm2d(channels * radix),
@@ -80,7 +81,7 @@ class Bottleneck(nn.Module):
     """1 x 1 to fewer channels, split attention, 1 x 1 to four times the stage's, beside a shortcut.
 
     Where the picture halves, means do it, in the body and before the shortcut's 1 x 1 convolution (ResNet-D;
-    Section 3.2, "Average Downsampling").
+    Section 4.1, "Average Downsampling").
 
     Args:
         inputs: channels of the input.
