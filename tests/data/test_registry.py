@@ -20,6 +20,7 @@ def test_the_sets_are_those_that_the_lab_works_on() -> None:
         "celeba",
         "celeba10k",
         "identities",
+        "vggface2",
         "lfw_pairs",
     ]
 

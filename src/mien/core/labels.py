@@ -70,6 +70,9 @@ RAFDB_AGES = ("0-3", "4-19", "20-39", "40-69", "70+")
 UTKFACE_GENDERS = ("male", "female")
 """UTKFace's gender, 0..1: the other way round than the columns of the field `gender`."""
 
+VGGFACE2_GENDERS = ("female", "male")
+"""VGGFace2's gender, "f" or "m" in its table of people."""
+
 UTKFACE_RACES = ("white", "black", "asian", "indian", "others")
 """UTKFace's race, 0..4, by its own names."""
 

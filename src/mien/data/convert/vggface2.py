@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mien.core.labels import VGGFACE2_GENDERS
 from mien.data.convert.layout import (
     BadRow,
     Layout,
@@ -22,7 +23,7 @@ from mien.data.convert.layout import (
 )
 
 _SPLITS = ("train", "test")
-_GENDERS = ("f", "m")
+_GENDERS = tuple(gender[0] for gender in VGGFACE2_GENDERS)
 _TEMPLATE = 5
 """Pictures of a template."""
 
