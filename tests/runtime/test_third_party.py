@@ -44,6 +44,8 @@ def brought(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Iter
     """Point MIEN_MODELS at a folder that has the models of this machine and the eight that a user adds."""
     folder = tmp_path_factory.mktemp("models")
     for entry in assets.installed():
+        if assets.table()[entry.card.name].shipped:
+            continue
         for path in (entry.path, entry.path.with_suffix(".json")):
             shutil.copy(path, folder)
     with pytest.MonkeyPatch.context() as patch:
