@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ ROWS = {"large": ((1500, 0), (1500, 1500)), "mixed": ((1500, 0), (840, 1500), (6
 
 def measure(way: str, what: str, path: str) -> None:
     """Read or analyse the picture once one way and print what it took; runs in a process of its own."""
+    import machine
     from mien.core.picture import Picture
     from mien.runtime.pipeline import _LEAST_SIDE, Options, Pipeline
 
@@ -36,25 +36,20 @@ def measure(way: str, what: str, path: str) -> None:
     if what == "reading":
         import PIL.JpegImagePlugin  # noqa: F401 - the first picture loads the decoder
 
-        before, start = _peak(), time.perf_counter()
+        before, start = machine.peak_bytes(), time.perf_counter()
         picture = Picture.read(path, least_side=least_side)
-        seconds, peak = time.perf_counter() - start, _peak() - before
+        seconds, peak = time.perf_counter() - start, machine.peak_bytes() - before
         print(json.dumps({"ms": 1000 * seconds, "peak_mb": peak / 1e6, "scale": picture.scale}))
         return
     pipeline = Pipeline(Options(threads=1))
     start = time.perf_counter()
     faces = pipeline.analyze(path if way == "reduced" else Picture.read(path))
     seconds = time.perf_counter() - start
-    print(json.dumps({"ms": 1000 * seconds, "peak_mb": _peak() / 1e6, "boxes": faces.boxes.tolist()}))
-
-
-def _peak() -> int:
-    """Return the highest resident size so far, bytes."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux; getrusage's number begins with what the parent process held when it forked
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        json.dumps(
+            {"ms": 1000 * seconds, "peak_mb": machine.peak_bytes() / 1e6, "boxes": faces.boxes.tolist()}
+        )
+    )
 
 
 def make(path: Path, data: Path, rows: Sequence[tuple[int, int]]) -> int:

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -45,6 +46,15 @@ def spread(values: Sequence[float], digits: int = 2) -> dict[str, float]:
     """Return the median of repeats and their quartiles."""
     low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else [values[0]] * 3
     return {"median": round(middle, digits), "low": round(low, digits), "high": round(high, digits)}
+
+
+def peak_bytes() -> int:
+    """Return the highest resident size of this process so far."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux; getrusage's number begins with what the parent process held when it forked
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def write(name: str, result: dict[str, Any]) -> Path:

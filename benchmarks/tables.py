@@ -375,6 +375,112 @@ def _interval(point: Mapping[str, float], rate: str) -> str:
     return f"{_percent(point[rate], 2)} ({low:.2f}-{high:.2f})"
 
 
+def partial_fc() -> str:
+    """Return Partial FC beside the full softmax, on one process."""
+    data = result("partial_fc")
+    rows = []
+    for row in data["compared"]:
+        for way, title in (
+            ("full", "full softmax"),
+            ("partial", f"Partial FC, {_percent(data['sample'], 0)}"),
+        ):
+            point = row[way]
+            partial = way == "partial"
+            rows.append(
+                [
+                    f"{row['classes']:,}, {title}",
+                    _range(point["step_ms"]),
+                    f"{point['planned_ms']:.1f}",
+                    _gigabytes(point["kept_bytes"][0]),
+                    _gigabytes(point["peak_bytes"][0]),
+                    _gigabytes(point["planned_peak_bytes"]),
+                    _range(row["times_faster"]) if partial else "",
+                    f"{row['times_less_memory']:.1f}" if partial else "",
+                ]
+            )
+    header = [
+        f"identities x {data['features']}, {data['batch']} faces a step",
+        "step, ms",
+        "planned, ms",
+        "tables, GB",
+        "highest memory, GB",
+        "planned, GB",
+        "times faster",
+        "times less memory",
+    ]
+    return markdown(header, rows) + "\n\n" + caption(data["machine"])
+
+
+def partial_fc_ranks() -> str:
+    """Return Partial FC on several processes of one machine."""
+    data = result("partial_fc")
+    rows = [
+        [
+            f"{point['plan']['classes']:,} on {point['plan']['ranks']}",
+            _range(point["step_ms"]),
+            f"{point['planned_ms']:.1f}",
+            _gigabytes(max(point["kept_bytes"])),
+            _gigabytes(sum(point["kept_bytes"])),
+            _gigabytes(max(point["peak_bytes"])),
+            _gigabytes(sum(point["peak_bytes"])),
+        ]
+        for point in data["ranks"]
+    ]
+    header = [
+        "identities on processes",
+        "step, ms",
+        "planned, ms",
+        "tables of each, GB",
+        "of all, GB",
+        "highest memory of each, GB",
+        "of all, GB",
+    ]
+    return markdown(header, rows) + f"\n\n*The same run; {data['machine']['cores']} cores.*"
+
+
+def partial_fc_plan() -> str:
+    """Return what the arithmetic says of more identities than one machine holds."""
+    data = result("partial_fc")
+    rows = [
+        [
+            f"{plan['classes']:,} on {plan['ranks']}",
+            f"{plan['batch']:,}",
+            _gigabytes(plan["kept_bytes"]),
+            _gigabytes(plan["step_bytes"]),
+            _gigabytes(plan["full_bytes"]),
+            f"{plan['traffic_bytes'] / 1e6:.1f}",
+            f"{plan['copied_traffic_bytes'] / 1e6:,.0f}",
+            f"{plan['seconds']:.1f}",
+            f"{plan['full_seconds']:.1f}",
+        ]
+        for plan in data["plans"]
+    ]
+    header = [
+        "identities on processes",
+        "faces a step",
+        "tables of each, GB",
+        "a step adds, GB",
+        "all classes a step: in all, GB",
+        "sent by each, MB a step",
+        "sent with a copy in each, MB",
+        "step, s",
+        "all classes: step, s",
+    ]
+    speeds = data["constants"]
+    used = (
+        f"*By formula, for processes that multiply at {speeds['arithmetic'] / 1e9:.0f} GFLOP/s, make tables "
+        f"at {speeds['reused'] / 1e9:.1f} GB/s and in fresh memory at {speeds['fresh'] / 1e9:.1f}, draw "
+        f"{speeds['drawing'] / 1e6:.0f} million classes a second, send {speeds['network'] / 1e9:.1f} GB/s, "
+        "as one core of this machine did in the same run.*"
+    )
+    return markdown(header, rows) + "\n\n" + used
+
+
+def _gigabytes(value: float) -> str:
+    """Return bytes in GB, small ones with more digits."""
+    return f"{value / 1e9:.2f}" if value < 10e9 else f"{value / 1e9:,.0f}"
+
+
 TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "speed": speed,
@@ -387,6 +493,9 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "lfw-choices": lfw_choices,
         "thresholds": thresholds,
         "fruits": fruits,
+        "partial-fc": partial_fc,
+        "partial-fc-ranks": partial_fc_ranks,
+        "partial-fc-plan": partial_fc_plan,
         "shipped": shipped,
         "age-groups": age_groups,
         "domain-gap": domain_gap,

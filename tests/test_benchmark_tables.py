@@ -112,3 +112,44 @@ def test_recognisers_are_listed_by_their_time_with_the_class_that_they_keep_to(
     assert made[3].startswith("| slow 1 | none |")
     assert made[3].endswith("| MIT (not commercial) |")
     assert "not on that machine: other." in made[5]
+
+
+def test_partial_fc_is_shown_beside_the_full_softmax_with_its_plan(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spread = {"median": 20.0, "low": 19.0, "high": 21.0}
+    point = {
+        "plan": {"classes": 1000, "ranks": 2},
+        "step_ms": spread,
+        "planned_ms": 25.0,
+        "kept_bytes": [2e9, 1e9],
+        "peak_bytes": [4e9, 3e9],
+        "planned_peak_bytes": 5e9,
+    }
+    compared = {"classes": 1000, "full": point, "partial": point, "times_faster": spread}
+    plan = dict.fromkeys(("kept_bytes", "step_bytes", "full_bytes", "copied_traffic_bytes"), 30e9)
+    made = {
+        "machine": {
+            **dict.fromkeys(("command", "date", "commit", "cpu", "python"), "x"),
+            "cores": 2,
+            "packages": {},
+        },
+        "features": 512,
+        "batch": 64,
+        "sample": 0.1,
+        "constants": dict.fromkeys(("arithmetic", "reused", "fresh", "drawing", "network"), 2e9),
+        "compared": [{**compared, "times_less_memory": 3.0}],
+        "ranks": [point],
+        "plans": [
+            {"classes": 10**7, "ranks": 8, "batch": 512, **plan, "traffic_bytes": 3e6}
+            | {"seconds": 1.5, "full_seconds": 15.0}
+        ],
+    }
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    (tmp_path / "partial_fc.json").write_text(json.dumps(made))
+    full, partial = tables.partial_fc().splitlines()[2:4]
+    assert full == "| 1,000, full softmax | 20.0 (19.0-21.0) | 25.0 | 2.00 | 4.00 | 5.00 |  |  |"
+    assert partial.endswith("| 5.00 | 20.0 (19.0-21.0) | 3.0 |")
+    assert "| 1,000 on 2 | 20.0 (19.0-21.0) | 25.0 | 2.00 | 3.00 | 4.00 | 7.00 |" in tables.partial_fc_ranks()
+    row = "| 10,000,000 on 8 | 512 | 30 | 30 | 30 | 3.0 | 30,000 | 1.5 | 15.0 |"
+    assert row in tables.partial_fc_plan()
