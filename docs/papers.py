@@ -25,6 +25,7 @@ _KINDS = {
     "confusion": "Of each true class the share, in %, that is taken for each other one",
     "reliability": "How often predictions of each confidence are right",
     "decades": "Mean absolute error by the decade of the true age",
+    "boundary": "What losses do to similarities: arrows are steps, the line is where a pair counts as told",
     "learning": "Loss and validation score of each arm by rounds; bands reach from least to largest seed",
 }
 
@@ -47,6 +48,9 @@ def page(entry: Entry) -> str:
         entry.about,
     ]
     parts += [text for claim in row.claims for text in _claim(entry, claim)]
+    parts += [
+        text for path in plots(entry) if path.stem in _KINDS for text in _picture(entry, path, path.stem)
+    ]
     if entry.commands:
         parts += ["## Commands", "```console\n" + "\n".join(entry.commands) + "\n```"]
         parts.append(
@@ -113,7 +117,7 @@ def _run(entry: Entry, run: Run) -> list[str]:
     return parts
 
 
-def _picture(entry: Entry, path: Path, kind: str, metric: str) -> list[str]:
+def _picture(entry: Entry, path: Path, kind: str, metric: str = "") -> list[str]:
     about = _KINDS[kind].format(metric=metric)
     return [f"![{about}](../images/systems/{entry.id}/{path.name})", f"*{about}.*"] if path.is_file() else []
 

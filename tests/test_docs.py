@@ -259,6 +259,7 @@ def test_a_papers_page_shows_verdict_numbers_plots_and_caveat(
     (tmp_path / "ferplus").mkdir()
     (tmp_path / "ferplus" / "0-test.json").write_text(made.to_json())
     (tmp_path / "ferplus" / "0-test-arms.svg").write_text("<svg/>")
+    (tmp_path / "ferplus" / "boundary.svg").write_text("<svg/>")
     monkeypatch.setattr(index, "results_folder", lambda: tmp_path)
     text = papers.page(index.find("ferplus"))
     assert "**Inconclusive**" in text
@@ -266,6 +267,7 @@ def test_a_papers_page_shows_verdict_numbers_plots_and_caveat(
     assert "| drawing | **0.7100** | 0.0141 | 0.7000 | 0.7200 |" in text
     assert "| *the paper's own number* | *0.851* |" in text
     assert "(../images/systems/ferplus/0-test-arms.svg)" in text
+    assert text.count("(../images/systems/ferplus/boundary.svg)") == 1
     assert "confusion.svg" not in text
     assert "    A small network." in text
     assert "Stale" not in text

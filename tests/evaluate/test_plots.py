@@ -92,6 +92,17 @@ def test_learning_leaves_the_loss_out_where_none_was_logged(loss: tuple[float, .
     assert ("training loss" in shown) == (loss[0] == 2.0)
 
 
+def test_planes_show_each_loss_with_its_name_and_the_boundary_where_its_level_is_zero() -> None:
+    at = np.linspace(0, 1, 21)
+    across, up = np.meshgrid(at, at)
+    planes = {name: plots.Plane(across, up, across - place) for name, place in (("one", 0.5), ("two", 0.3))}
+    plot = plots.planes(planes, at, "s_n", "s_p")
+    assert {"one", "two", "s_n", "s_p", "length of a step"} <= set(texts(plot))
+    lines = re.findall(r'<path d="([^"]*)"[^>]*#d55e00', plot.decode())
+    ends = [{point.split()[0] for point in re.findall(r"[ML] (\S+ \S+)", line)} for line in lines]
+    assert [len(places) for places in ends] == [1, 1]  # upright
+
+
 def test_the_same_numbers_give_the_same_bytes_without_a_date() -> None:
     made = plots.arms(EVIDENCE)
     assert made == plots.arms(EVIDENCE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ def test_a_result_and_its_plots_are_written_and_are_the_same_again(
     engine.reproduce("tests", "toy", tmp_path / "results")
     assert sorted((tmp_path / "runs").rglob("metrics.csv")) == logs  # nothing was trained again
     assert {file.name: file.read_bytes() for file in path.parent.glob("*.svg")} == plots
+
+
+def test_a_papers_own_plot_is_drawn_beside_its_results(
+    tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = replace(engine.paper("tests", "toy"), figures={"circle": lambda: b"<svg/>"})
+    monkeypatch.setattr(engine, "paper", lambda room, system: made)
+    (path,) = engine.reproduce("tests", "toy", tmp_path / "results")
+    assert path.with_name("circle.svg").read_bytes() == b"<svg/>"
 
 
 class Choosy(Toy):

@@ -15,10 +15,10 @@ from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 from torch.nn import functional
 
+from mien.nn.ir50 import IR50
 from mien.nn.margins import MarginSoftmax, cosines
 from mien.systems.recognition.circle_loss import (
     RECIPES,
-    Deep,
     circle,
     decision,
     draw_boundary,
@@ -80,7 +80,7 @@ def test_the_pull_on_a_similarity_grows_with_its_distance_from_its_goal() -> Non
     # Of one pair, d loss / d s_p = -gamma alpha_p Z and d loss / d s_n = gamma alpha_n Z (Eq. 10 and 11).
     similar = torch.tensor([[0.9, 0.4], [0.3, 0.4], [0.9, 0.8]], requires_grad=True)
     same = torch.tensor([[True, False]]).expand(3, 2)
-    circle(similar, same, ~same, 0.25, 8.0).backward()
+    circle(similar, same, ~same, 0.25, 8.0).backward()  # type: ignore[no-untyped-call]
     assert similar.grad is not None
     ratio = (similar.grad[:, 1] / -similar.grad[:, 0]).tolist()
     assert ratio == pytest.approx([(s_n + 0.25) / (1.25 - s_p) for s_p, s_n in similar.tolist()], rel=1e-4)
@@ -149,8 +149,11 @@ def test_the_papers_sizes() -> None:
     paper = RECIPES["paper"]
     assert (paper.size, paper.embedding, paper.margin, paper.scale) == (112, 512, 0.25, 256)
     with torch.device("meta"):
-        # IR-50 with this head has 43.57 million (face.evoLVe's list of models: 43.6)
-        assert round(sum(p.numel() for p in Deep(112, 512).parameters()) / 1e6, 2) == 43.57
+        net = IR50(paper.size, paper.embedding, depths=(3, 13, 30, 3))
+    count = sum(p.numel() for p in net.parameters())
+    # InsightFace's ResNet-100, which has a third norm in each block, is known for its 65.15 million.
+    norms = 2 * sum(width * depth for width, depth in zip((64, 128, 256, 512), (3, 13, 30, 3), strict=True))
+    assert round((count + norms) / 1e6, 2) == 65.15
 
 
 def test_pairs_need_partners() -> None:

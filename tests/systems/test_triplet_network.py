@@ -36,7 +36,7 @@ def test_the_loss_of_triplets_is_the_papers_formula() -> None:
 
 def test_triplets_pull_the_same_nearer_and_push_others_away_and_only_the_difference_counts() -> None:
     near, far = torch.tensor([1.0, 3.0]).requires_grad_(), torch.tensor([2.0, 2.0]).requires_grad_()
-    triplet_loss(near, far).backward()
+    triplet_loss(near, far).backward()  # type: ignore[no-untyped-call]
     assert near.grad is not None
     assert far.grad is not None
     assert (near.grad > 0).all()
@@ -74,13 +74,13 @@ def test_towers_are_three_passes_through_one_network() -> None:
     net = Embedder(8, widths=(4, 8), depths=(1, 1)).eval()
     positive, negative = drawn(persons)
     near, far = Towers(net)(pixels, positive, negative)
-    triplet_loss(near, far).backward()
+    triplet_loss(near, far).backward()  # type: ignore[no-untyped-call]
     shared = [p.grad.clone() for p in net.parameters() if p.grad is not None]
     net.zero_grad()
     x, plus, minus = net(pixels), net(pixels[positive]), net(pixels[negative])
     torch.testing.assert_close(near, (x - plus).norm(dim=1), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(far, (x - minus).norm(dim=1), atol=1e-4, rtol=1e-4)
-    triplet_loss((x - plus).norm(dim=1), (x - minus).norm(dim=1)).backward()
+    triplet_loss((x - plus).norm(dim=1), (x - minus).norm(dim=1)).backward()  # type: ignore[no-untyped-call]
     apart = [p.grad for p in net.parameters() if p.grad is not None]
     assert len(shared) == len(apart) > 10
     for one, other in zip(shared, apart, strict=True):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 _LARGEST = 127
-# Sums of this many products of two codes are whole numbers that 32-bit floats hold exactly.
-_EXACT = 2**24 // _LARGEST**2
 
 
 def encode(embeddings: npt.ArrayLike) -> npt.NDArray[np.int8]:
@@ -33,22 +29,22 @@ def encode(embeddings: npt.ArrayLike) -> npt.NDArray[np.int8]:
     if not (np.isfinite(largest) & (largest > 0)).all():
         raise ValueError("an embedding of length 0, or with a number that is not finite, has no code")
     # Divided first: a tiny embedding would overflow the other way round.
-    return np.rint(values / largest * _LARGEST).astype(np.int8)
+    codes: npt.NDArray[np.int8] = np.rint(values / largest * _LARGEST).astype(np.int8)
+    return codes
 
 
 def decode(codes: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
     """Return (..., d) embeddings of length 1 of (..., d) codes."""
     values = codes.astype(np.float32)
-    return values / np.linalg.norm(values, axis=-1, keepdims=True)
+    return np.asarray(values / np.linalg.norm(values, axis=-1, keepdims=True))
 
 
 def cosines(first: npt.NDArray[np.int8], second: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
     """Return the (n, m) cosines of (n, d) codes and (m, d) others.
 
-    The products are summed by the matrix product of floats, which is many times faster than that of whole
-    numbers, and as exact up to d = 1,040.
+    By the matrix product of floats, which is many times faster than that of whole numbers, and up to
+    d = 1,040 as exact: sums of that many products of two codes are below 2^24.
     """
-    kind: Any = np.float32 if first.shape[-1] <= _EXACT else np.float64
-    one, other = first.astype(kind), second.astype(kind)
+    one, other = first.astype(np.float32), second.astype(np.float32)
     lengths = np.linalg.norm(one, axis=1)[:, None] * np.linalg.norm(other, axis=1)
-    return np.asarray(one @ other.T / lengths, np.float32)
+    return np.asarray(one @ other.T / lengths)

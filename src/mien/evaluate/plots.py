@@ -271,7 +271,7 @@ def planes(panels: Mapping[str, Plane], at: Numbers, across: str, up: str) -> by
             one.set_xlabel(across)
             one.set_aspect("equal")
         axes[0].set_ylabel(up)
-        figure.colorbar(shades, ax=axes.tolist(), label="length of the gradient / scale", format="%.2g")
+        figure.colorbar(shades, ax=axes.tolist(), label="length of a step", format="%.2g", shrink=0.72)
     return made.getvalue()
 
 
