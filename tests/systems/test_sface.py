@@ -124,6 +124,7 @@ def test_the_papers_network_has_the_parameters_of_the_authors_table() -> None:
     assert counted.multiply_adds == pytest.approx(6.3e9, rel=0.01)  # as InsightFace lists its "r50"
     paper = RECIPES["paper"]
     assert (paper.network, paper.size, paper.embedding) == ("ir-50", 112, 512)
+    assert (paper.intra, paper.inter, paper.slope, paper.scale) == (0.87, 1.2, 80, 64)
 
 
 def test_every_claim_compares_arms_that_differ_in_nothing_but_the_loss() -> None:

@@ -107,6 +107,11 @@ RECIPES = MappingProxyType(
             warmup=1.0,
             size=32,
             embedding=128,
+            # ArcFace's: with its own 64 and 0.5, meant for thousands of people, it learned nothing in three
+            # rounds (ROC AUC of validation pairs 0.55), with 32 and 0.2 less than with these (0.69, 0.78).
+            # SFace's s changes nothing where steps do not depend on the scale of the loss.
+            scale=16.0,
+            margin=0.2,
         ),
         # The authors' `train.sh` and `config.py`: 0.1, a tenth of it after 50, 70 and 80 rounds; ours has two
         # steps, after 50 and 75.
@@ -123,23 +128,26 @@ RECIPES = MappingProxyType(
 )
 
 _NOTE = (
-    "a small network, 32 px, 207 people and 8 rounds; a, b, k, s of SFace and ArcFace's margin and scale are "
-    "the papers' own. Whether the gain grows with the noise is read from the three claims' differences: "
-    "nothing tests the growth itself"
+    "a small network, 32 px, 207 people and 8 rounds; a, b and k of SFace are the authors' own, ArcFace's "
+    "margin and scale were chosen on validation people without planted noise. Whether the gain grows with "
+    "the noise is read from the differences of the three claims: nothing tests the growth itself"
 )
 
 
 def _arms(noise: float) -> tuple[tuple[str, tuple[str, ...]], ...]:
     wrong = (f"noise={noise}",) if noise else ()
-    return (
-        ("SFace", wrong),
-        ("ArcFace", ("loss=arcface", *wrong)),
-        ("softmax of cosines", ("loss=softmax", "scale=32", *wrong)),
-    )
+    return (("SFace", wrong), ("ArcFace", ("loss=arcface", *wrong)))
 
 
+# Where wrong labels are the most, a loss without a margin tells which of the two did the work.
+_PLAIN = (("softmax of cosines", ("loss=softmax", "noise=0.4")),)
 REPRODUCE = tuple(
-    Reproduction(claim=claim.text, metric=claim.metric, arms=_arms(noise), note=_NOTE)
+    Reproduction(
+        claim=claim.text,
+        metric=claim.metric,
+        arms=_arms(noise) + (_PLAIN if noise == 0.4 else ()),
+        note=_NOTE,
+    )
     for claim, noise in zip(SYSTEM.claims, (0.0, 0.2, 0.4), strict=True)
 )
 
