@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch.optim import SGD
 from mien.train.rows import RowSGD
 
 
-def looked_up(table: Tensor, rows: Tensor, sparse: bool) -> Tensor:
+def looked_up(table: Tensor, rows: Tensor, sparse: bool) -> Any:
     return (functional.embedding(rows, table, sparse=sparse) ** 3).sum()
 
 
@@ -21,7 +23,12 @@ def test_with_a_gradient_of_every_row_it_is_sgd(nesterov: bool, momentum: float)
     torch.manual_seed(0)
     first = torch.randn(6, 3)
     one, other = nn.Parameter(first.clone()), nn.Parameter(first.clone())
-    settings = {"lr": 0.05, "momentum": momentum, "nesterov": nesterov and momentum > 0, "weight_decay": 0.1}
+    settings: dict[str, Any] = {
+        "lr": 0.05,
+        "momentum": momentum,
+        "nesterov": nesterov and momentum > 0,
+        "weight_decay": 0.1,
+    }
     by_rows, plain = RowSGD([one], **settings), SGD([other], **settings)
     for _ in range(4):
         rows = torch.randperm(6)

@@ -9,7 +9,8 @@ import spread
 import torch
 from safetensors import safe_open
 from spread import CASES, CLASSES, FEATURES, RANKS, STEPS, Case
-from torch import Tensor, multiprocessing
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from mien.nn.margins import MarginSoftmax
 from mien.nn.partial import Shard
@@ -20,7 +21,7 @@ from mien.train.shards import load_shards, save_shards
 def worked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder in which three processes left what they found."""
     folder = tmp_path_factory.mktemp("spread")
-    multiprocessing.spawn(spread.work, (str(folder),), nprocs=max(RANKS))  # type: ignore[no-untyped-call]
+    spawn(spread.work, (str(folder),), nprocs=max(RANKS))  # type: ignore[no-untyped-call]
     return folder
 
 
@@ -91,7 +92,7 @@ def test_each_process_keeps_its_own_rows_on_disk(worked: Path) -> None:
     assert len(files) == 3
     rows = []
     for file in files:
-        with safe_open(file, "pt") as tables:  # type: ignore[no-untyped-call]
+        with safe_open(file, "pt") as tables:
             assert set(tables.keys()) == {"centres", "momentum"}
             rows.append(tables.get_slice("centres").get_shape()[0])
     assert rows == [17, 17, 16]
