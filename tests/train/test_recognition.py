@@ -60,7 +60,7 @@ def test_it_trains_and_tells_pairs_of_unseen_people_apart(tmp_path: Path) -> Non
 
 def test_batches_are_p_people_with_k_pictures() -> None:
     lab = Small(SETTINGS)
-    lab._trainer = type("Trainer", (), {"world_size": 1, "global_rank": 0})()  # type: ignore[assignment]
+    lab._trainer = type("Trainer", (), {"world_size": 1, "global_rank": 0})()
     for _, persons in lab.train_dataloader():
         assert (persons.reshape(8, 4) == persons.reshape(8, 4)[:, :1]).all()
         assert len(set(persons.tolist())) == 8
