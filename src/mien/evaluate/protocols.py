@@ -228,7 +228,7 @@ def masked_lfw(embed: Embed) -> Verified:
 
     Masks are drawn where ArcFace's template puts a face, as the pictures of `lfw_pairs` are cut.
     """
-    from mien.data.masks import masked_probes
+    from mien.data.masks import masked_probes  # loads torch, which the other protocols do without
 
     images = load("lfw_pairs", "images")
     both, pairs = masked_probes(images, load_pairs(images))
