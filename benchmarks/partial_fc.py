@@ -90,12 +90,6 @@ def _step(
 
 def run(way: Way, classes: int, ranks: int, steps: int) -> dict[str, Any]:
     """Return what a classifier took on some processes: ms of each step, bytes of each process."""
-    plan = Plan(classes, FEATURES, BATCH, ranks, SAMPLE if way == "partial" else 1.0)
-    needed, free = ranks * (plan.kept_bytes + plan.step_bytes), psutil.virtual_memory().available
-    if needed > free:
-        raise SystemExit(
-            f"{way}, {classes:,} classes: needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free"
-        )
     with tempfile.TemporaryDirectory() as folder:
         running = [
             subprocess.Popen(
@@ -223,6 +217,10 @@ def main() -> None:
         return measure(way, int(classes), int(rank), int(ranks), int(steps), meet)
     if given.send:
         return send(int(given.send[0]), given.send[1])
+    most = Plan(max(given.classes), FEATURES, BATCH, sample=1.0)
+    needed, free = most.kept_bytes + most.step_bytes, psutil.virtual_memory().available
+    if needed > free:
+        parser.error(f"the full softmax needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} are free")
     result: dict[str, Any] = {"machine": machine.facts(("torch",))}
     measured = constants()
     here = Machine(**measured)
@@ -234,9 +232,9 @@ def main() -> None:
         row |= {way: planned(row[way], here) for way in WAYS}
         result["compared"].append(row)
         print(json.dumps(row))
-    most = max(given.classes)
     # The same classes on more processes, and as many on each.
-    wanted = {(most, ranks) for ranks in RANKS} | {(most * ranks // RANKS[-1], ranks) for ranks in RANKS}
+    wanted = {(most.classes, ranks) for ranks in RANKS}
+    wanted |= {(most.classes * ranks // RANKS[-1], ranks) for ranks in RANKS}
     result["ranks"] = []
     for classes, ranks in sorted(wanted):
         runs = [run("partial", classes, ranks, given.steps) for _ in range(given.rounds)]

@@ -9,8 +9,8 @@ NUMBER = 4
 
 _ROW_INDEX = 8
 # Tables of (rows taken, features) that live at once at a step's highest: the rows, the same normalised, the
-# gradients of both, and one more in the making.
-_ROW_TABLES = 5
+# gradients of both, and two more in the making.
+_ROW_TABLES = 6
 # Tables of (faces, rows taken): cosines, with margin, scaled, softmax, their gradient.
 _LOGIT_TABLES = 5
 # Tables of (rows taken, features) that a step makes: the rows, the same normalised, seven of the gradient of
