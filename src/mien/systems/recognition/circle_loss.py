@@ -53,14 +53,14 @@ SYSTEM = System(
         ),
         Claim(
             text="With class labels it converges faster than AM-Softmax",
-            protocol="pairs of held-out people, after three rounds instead of ten",
+            protocol="pairs of held-out people, after two rounds instead of eight",
             metric="ROC AUC",
             paper_value=None,
             where="a more definite convergence target, Section 3.3",
         ),
         Claim(
             text="With pair labels it converges faster than the triplet loss",
-            protocol="pairs of held-out people, after three rounds instead of ten",
+            protocol="pairs of held-out people, after two rounds instead of eight",
             metric="ROC AUC",
             paper_value=None,
             where="a more definite convergence target, Section 3.3",
@@ -103,7 +103,7 @@ RECIPES = MappingProxyType(
             rounds=1, batch=32, learning_rate=2e-3, optimiser="adamw", size=32, embedding=16, rows=160
         ),
         "cpu": Config(
-            rounds=10,
+            rounds=8,
             batch=64,
             # Its steps do not depend on the scale of a loss, so that one rate suits them all.
             optimiser="adamw",
@@ -112,6 +112,8 @@ RECIPES = MappingProxyType(
             warmup=1.0,
             size=32,
             embedding=128,
+            # The paper's 256 is for tens of thousands of people.
+            scale=64.0,
         ),
         # Section 4.1: faces, gamma = 256, m = 0.25, 512 numbers; the rate falls to a tenth twice.
         "paper": Config(
@@ -131,12 +133,14 @@ _PAIRS = ("labels=pair", "pictures=4")
 _CIRCLE_PAIRS = (*_PAIRS, "margin=0.4", "scale=80")
 # FaceNet's 0.2 of squared distances is 0.1 of cosines.
 _TRIPLET = (*_PAIRS, "loss=triplet", "margin=0.1")
-# AM-Softmax's own margin, and a scale for two hundred people: 64, its authors', is for thousands.
-_AM_SOFTMAX = ("loss=unified", "margin=0.35", "scale=32")
-_EARLY = ("rounds=3",)
+# AM-Softmax's own margin.
+_AM_SOFTMAX = ("loss=unified", "margin=0.35", "scale=16")
+_EARLY = ("rounds=2", "warmup=0.5")
 _NOTE = (
-    "a small network, 32 px and 207 people; margins and scales of Circle loss are the paper's for faces "
-    "(class labels) and for retrieval (pair labels), nothing was searched for"
+    "a small network, 32 px and 207 people; margins are the papers' own, and so is the scale of Circle loss "
+    "with pair labels (of retrieval); with class labels scales are the best of a few on the validation rows, "
+    "after two rounds of another seed (Circle loss 64 of 64, 256; AM-Softmax 16 of 16, 32, 64); the unified "
+    "loss with pair labels has AM-Softmax's"
 )
 
 REPRODUCE = (
@@ -146,7 +150,7 @@ REPRODUCE = (
         arms=(
             ("Circle loss", ()),
             ("AM-Softmax", _AM_SOFTMAX),
-            ("softmax of cosines", ("loss=unified", "margin=0", "scale=32")),
+            ("softmax of cosines", ("loss=unified", "margin=0", "scale=16")),
         ),
         note=_NOTE,
     ),
@@ -156,7 +160,7 @@ REPRODUCE = (
         arms=(
             ("Circle loss", _CIRCLE_PAIRS),
             ("triplet loss, hardest", _TRIPLET),
-            ("unified loss", (*_PAIRS, "loss=unified", "margin=0.35", "scale=32")),
+            ("unified loss", (*_PAIRS, "loss=unified", "margin=0.35", "scale=16")),
         ),
         note=_NOTE,
     ),
@@ -164,7 +168,7 @@ REPRODUCE = (
         claim="With class labels it converges faster than AM-Softmax",
         metric="ROC AUC",
         arms=(("Circle loss", _EARLY), ("AM-Softmax", (*_AM_SOFTMAX, *_EARLY))),
-        note=f"{_NOTE}; the learning rate falls to nothing within the three rounds",
+        note=f"{_NOTE}; the learning rate falls to nothing within the two rounds",
     ),
     Reproduction(
         claim="With pair labels it converges faster than the triplet loss",
@@ -173,7 +177,7 @@ REPRODUCE = (
             ("Circle loss", (*_CIRCLE_PAIRS, *_EARLY)),
             ("triplet loss, hardest", (*_TRIPLET, *_EARLY)),
         ),
-        note=f"{_NOTE}; the learning rate falls to nothing within the three rounds",
+        note=f"{_NOTE}; the learning rate falls to nothing within the two rounds",
     ),
 )
 
