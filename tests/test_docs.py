@@ -202,7 +202,9 @@ def test_readme_names_the_package_of_every_default_model() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     for asset in assets.table().values():
         if asset.default:
-            assert f"`{asset.sources[0].removeprefix('pypi:').partition('==')[0]}`" in text, asset.name
+            package = f"`{asset.sources[0].removeprefix('pypi:').partition('==')[0]}`"
+            where = f"[{asset.name}](docs/own-models.md)" if asset.shipped else package
+            assert where in text, asset.name
 
 
 def test_every_built_paper_has_a_page_with_its_claims_and_commands_that_the_program_has(
