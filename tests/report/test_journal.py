@@ -106,3 +106,24 @@ def test_one_process_at_a_time_holds_a_journal(tmp_path: Path) -> None:
     with Journal(tmp_path / "o.csv", "a"), pytest.raises(UnwritableOutput, match="another process"):
         Journal(tmp_path / "o.csv", "a")
     Journal(tmp_path / "o.csv", "a").close()
+
+
+@pytest.mark.parametrize("written", ["whole", "half"])
+def test_an_interrupt_behind_the_write_does_not_hide_a_finished_picture(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = pictures(tmp_path, 1)
+    write = os.write
+
+    def interrupted(file: int, data: bytes) -> int:
+        write(file, data if written == "whole" else bytes(data)[:10])
+        raise KeyboardInterrupt
+
+    with Journal(tmp_path / "out.csv", "a") as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                journal.add(path, [{"face": 0}], fingerprint(path))
+        told = journal.has(path)
+    with Journal(tmp_path / "out.csv", "a") as again:
+        assert again.has(path) == told == (written == "whole")

@@ -121,7 +121,10 @@ class Journal:
         except OSError as error:
             os.ftruncate(self._file, start)
             raise UnwritableOutput(self.path, error.strerror or str(error)) from error
-        self._remember(key, mark, start, len(line), rows)
+        finally:
+            # Ctrl-C may come behind the write: what is on the disk is finished.
+            if os.fstat(self._file).st_size == start + len(line):
+                self._remember(key, mark, start, len(line), rows)
 
     def _remember(self, key: str, mark: Fingerprint, start: int, length: int, rows: Rows) -> None:
         failed = any(row.get("error") for row in rows)
