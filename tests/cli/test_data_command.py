@@ -164,3 +164,23 @@ def test_convert_without_a_place_to_write_asks_for_one(
 def test_convert_refuses_another_layout(tmp_path: Path) -> None:
     done = _mien("convert", "fer2013", str(tmp_path), "-o", str(tmp_path / "out"), code=2)
     assert "has no fer2013.csv or icml_face_data.csv" in done.output
+
+
+def test_sorting_tells_what_it_made_and_what_it_left_out(sets: Path, tmp_path: Path) -> None:
+    faces = _faces(1, 2, 3, 4)
+    madesets.split(sets / "many" / "train-0.parquet", faces[:3], {"identity": [2, 1, 2]})
+    madesets.split(sets / "many" / "train-1.parquet", [faces[3], b"no picture"], {"identity": [1, 3]})
+    madesets.split(sets / "judged" / "test.parquet", [faces[1]], {"identity": [1]})
+    out = tmp_path / "sorted"
+    given = ["sort", str(sets / "many"), "-o", str(out), "--without", "judged/test"]
+    done = _mien(*given, "--json", code=1)
+    told = json.loads(done.stdout)
+    assert told["folder"] == str(out)
+    assert (told["rows"], told["people"], told["unreadable"], told["shared"]) == (3, 2, 1, 1)
+    assert [row["identity"] for name in told["files"] for row in madesets.read(out / name)] == [1, 2, 2]
+    assert "left out 1 pictures that occur in judged/test" in done.stderr
+    assert "row 4 (1.png)" in done.stderr
+    assert "is there already" in _mien(*given, code=1).stderr
+    assert "no .parquet file" in _mien("sort", str(tmp_path), "-o", str(out / "more"), code=2).stderr
+    shown = _mien("sort", str(sets / "judged" / "test.parquet"), "-o", str(tmp_path / "one")).stdout
+    assert "1 pictures of 1 people in 1 files" in " ".join(shown.split())

@@ -1,4 +1,4 @@
-"""`mien data`: list, check and convert data sets, find landmarks in them."""
+"""`mien data`: list, check, convert and sort data sets, find landmarks in them."""
 
 from __future__ import annotations
 
@@ -243,6 +243,72 @@ def convert(
     if folder not in registry.folders():
         common.say(f"to use it: {registry.DATA}={folder}")
     raise typer.Exit(common.SOME_FAILED if made.bad else common.OK)
+
+
+@app.command("sort")
+@common.guarded
+def sort(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Parquet files of a set, or folders of them.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the shards; must not be there.")],
+    by: Annotated[str, typer.Option("--by", help="The column that says who a picture shows.")] = "identity",
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="Leave out pictures that occur in this SET/SPLIT; may be repeated."),
+    ] = None,
+    json: common.Json = False,
+) -> None:
+    """Sort a set that does not fit in memory into shards by person, to be learned from in batches."""
+    from mien.core.errors import MissingExtra, printable
+
+    try:
+        from mien.data.reader import load
+        from mien.data.sort import sort as write
+    except ImportError as error:
+        raise MissingExtra(error.name or "pyarrow", "lab") from error
+    files = [
+        file for path in paths for file in (sorted(path.glob("[!.]*.parquet")) if path.is_dir() else [path])
+    ]
+    if not files:
+        common.fail(f"no .parquet file in {', '.join(map(printable, paths))}")
+    hashes: set[bytes] = set()
+    for name in without or ():
+        dataset, _, split = name.partition("/")
+        # Hashes are of the pictures as stored, whatever the size.
+        hashes |= set(load(dataset, split, size=8).hashes.tolist())
+    with common.progress(quiet=json) as bar:
+        task = bar.add_task("rows", total=None)
+        made = write(
+            files,
+            output,
+            by,
+            without=hashes,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    shards = made.shards
+    if json:
+        common.out_json(
+            {
+                "folder": str(shards.folder),
+                "files": list(shards.files),
+                "rows": shards.rows,
+                "people": shards.people,
+                "unreadable": made.unreadable,
+                "shared": made.shared,
+            }
+        )
+    else:
+        common.out(
+            f"{printable(shards.folder)}: {shards.rows:,} pictures of {shards.people:,} people in"
+            f" {len(shards.files):,} files"
+        )
+    if made.shared:
+        common.say(f"left out {made.shared:,} pictures that occur in {', '.join(without or ())}")
+    if made.unreadable:
+        named = [f"{bad.where}: {bad.reason}" for bad in made.examples]
+        common.say(f"left out {made.unreadable:,} pictures that cannot be read, such as {_some(named)}")
+    raise typer.Exit(common.SOME_FAILED if made.unreadable else common.OK)
 
 
 app.command("landmarks")(landmarks)

@@ -9,6 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 
+def shuffled(n: int, *seed: int) -> npt.NDArray[np.int64]:
+    """Return (n,) 0..n - 1 in an order that follows from some numbers, 0 or more, and never changes.
+
+    Zeros at their end do not count.
+    """
+    numbers = np.random.Philox(np.random.SeedSequence(seed)).random_raw(n)
+    return np.argsort(numbers, kind="stable").astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Shuffled:
     """Another order of the same rows in every epoch.
@@ -38,8 +47,7 @@ class Shuffled:
         Returns:
             (n,) every row's number once.
         """
-        numbers = np.random.Philox(np.random.SeedSequence([self.seed, epoch])).random_raw(self.n)
-        return np.argsort(numbers, kind="stable").astype(np.int64)
+        return shuffled(self.n, self.seed, epoch)
 
     def share(self, epoch: int, rank: int, processes: int) -> npt.NDArray[np.int64]:
         """Return the part of an epoch's order that one of several processes takes: every `processes`-th row.
