@@ -177,3 +177,41 @@ class UnreadableNames(MienError):
         super().__init__(f"{printable(path)}: {reason}")
         self.path = printable(path)
         self.reason = reason
+
+
+class GalleryError(MienError):
+    """A gallery that cannot do what was asked of it.
+
+    Attributes:
+        path: the gallery's file, as printable text.
+        reason: what is wrong, and what to do.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(f"{printable(path)}: {reason}")
+        self.path = printable(path)
+        self.reason = reason
+
+
+class DamagedGallery(GalleryError):
+    """A gallery's file whose bytes are not what was written, or that is no gallery at all."""
+
+
+class OtherRecogniser(GalleryError):
+    """Embeddings of another recogniser than the gallery's: the two cannot be compared."""
+
+
+class UnknownPerson(GalleryError):
+    """Nobody of this name or number is in the gallery."""
+
+
+class RefusedEnrolment(GalleryError):
+    """A picture that is unfit to stand for a person.
+
+    Attributes:
+        faults: why: `no_face`, `second_face`, `too_small`, `too_blurred`, `extreme_pose`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], faults: Iterable[str], reason: str) -> None:
+        super().__init__(path, reason)
+        self.faults = tuple(faults)

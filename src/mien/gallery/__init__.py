@@ -1,0 +1,1 @@
+"""People: a gallery of faces with names, and who a face is."""
