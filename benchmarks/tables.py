@@ -3,13 +3,14 @@
 python benchmarks/tables.py [--check]
 
 What lies between `<!-- table: NAME -->` and `<!-- /table -->` in README.md and docs/*.md becomes what
-`TABLES[NAME]` makes of `results/*.json`. A table whose result file is missing stays as it is. `--check` only
-tells what is old.
+`TABLES[NAME]` makes of `results/*.json`. A table whose result file is missing stays as it is. The figures of
+recognisers are packed for `mien models compare`, too. `--check` only tells what is old.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import sys
@@ -19,9 +20,13 @@ from types import MappingProxyType
 from typing import Any
 
 from mien import index
+from mien.core.card import Card
+from mien.runtime import assets
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+PACKED = ROOT / "src" / "mien" / "models" / "recognisers.json"
+"""What `mien models compare` reads, in a mien without this folder, too."""
 
 _BLOCK = re.compile(r"^<!-- table: ([a-z-]+) -->\n(?:.*?\n)??<!-- /table -->$", re.MULTILINE | re.DOTALL)
 
@@ -327,28 +332,63 @@ def domain_gap() -> str:
     )
 
 
+def lfw_of(row: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return a recogniser's accuracy on LFW, its standard error, and its FNMR at an FMR of 0.1 %.
+
+    benchmarks/lfw.py tells those of one recogniser in one pass, benchmarks/fruits.py those of the others.
+
+    Args:
+        row: of fruits.json; its name is enough.
+    """
+    try:
+        data = result("lfw")
+    except FileNotFoundError:
+        data = {"recogniser": ""}
+    if data["recogniser"] == row["name"]:
+        found, points = data["lfw"]["one pass"], data["lfw"]["one pass"]["operating_points"]
+        # Rates are met a little above or below what was asked for.
+        strict = min(points, key=lambda point: abs(float(point["fmr"]) - 1e-3))
+    elif "lfw" in row:
+        found, points = row["lfw"], row["lfw"]["points"]
+        strict = next(point for point in points if point["wanted_fmr"] == 1e-3)
+    else:
+        return None
+    return {
+        "accuracy": found["accuracy"],
+        "standard_error": found["standard_error"],
+        "fnmr": float(strict["fnmr"]),
+    }
+
+
+_NOT = "not measured"
+
+
 def fruits() -> str:
     """Return the recognisers by the time of their whole way and by what they tell people apart by."""
     data = result("fruits")
     stages = ("decode", "detect", "landmarks", "align and the rest", "embed")
     rows = []
-    for row in sorted(data["recognisers"], key=lambda row: float(row["stages_ms"]["whole"]["median"])):
-        strict = next(point for point in row["lfw"]["points"] if point["wanted_fmr"] == 1e-3)
-        search = row["identification"]["enrolled_from"][0]
-        fnir = next(point for point in search["points"] if point["wanted_fpir"] == 1e-2)
-        limit = row["class_ms"]
+    captions: dict[str, list[str]] = {}
+    for row in sorted(data["recognisers"], key=lambda row: float(row["way"]["stages_ms"]["whole"]["median"])):
+        way, card = row["way"], _card(row["name"])
+        captions.setdefault(caption(way["machine"]), []).append(row["name"])
+        limit, on_lfw = way["class_ms"], lfw_of(row)
+        search = [_NOT, _NOT]
+        if "identification" in row:
+            found = row["identification"]["enrolled_from"][0]
+            fnir = next(point for point in found["points"] if point["wanted_fpir"] == 1e-2)
+            search = [_percent(found["rank_rates"]["1"]["rate"]), _interval(fnir, "fnir")]
         rows.append(
             [
                 row["name"],
                 f"{limit:,} ms" if limit else "none",
-                _range(row["stages_ms"]["whole"]),
-                *(f"{row['stages_ms'][stage]['median']:.1f}" for stage in stages),
-                f"{_percent(row['lfw']['accuracy'], 2)} ± {100 * row['lfw']['standard_error']:.2f}",
-                _interval(strict, "fnmr"),
-                _percent(search["rank_rates"]["1"]["rate"]),
-                _interval(fnir, "fnir"),
-                f"{row['megabytes']:.1f}",
-                row["terms"] + ("" if row["commercial"] else " (not commercial)"),
+                _range(way["stages_ms"]["whole"]),
+                *(f"{way['stages_ms'][stage]['median']:.1f}" for stage in stages),
+                _accuracy(on_lfw),
+                _percent(on_lfw["fnmr"], 2) if on_lfw else _NOT,
+                *search,
+                f"{way['megabytes']:.1f}",
+                "" if card is None else _terms(card),
             ]
         )
     header = [
@@ -363,10 +403,79 @@ def fruits() -> str:
         "MB",
         "terms",
     ]
-    notes = [caption(data["machine"])]
+    notes = [
+        line if len(captions) == 1 else f"{', '.join(names)}: {line}" for line, names in captions.items()
+    ]
     if data["absent"]:
-        notes.insert(0, f"Known to mien, and not on that machine: {', '.join(data['absent'])}.")
+        notes.insert(0, f"Known to mien, and not measured: {', '.join(data['absent'])}.")
     return "\n\n".join([markdown(header, rows), *notes])
+
+
+def _card(maker: str) -> Card | None:
+    """Return the card of a name and version; None where mien has another version, or none."""
+    asset = assets.table().get(maker.rpartition(" ")[0])
+    return asset.card if asset is not None and asset.card.maker == maker else None
+
+
+def _terms(card: Card) -> str:
+    return card.licence.weights + ("" if card.licence.commercial else " (not commercial)")
+
+
+def _accuracy(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return _NOT
+    return f"{_percent(found['accuracy'], 2)} ± {100 * found['standard_error']:.2f}"
+
+
+def packed() -> str:
+    """Return the file that tells an installed mien what is known of recognisers: `PACKED`."""
+    try:
+        measured = {row["name"]: row for row in result("fruits")["recognisers"]}
+    except FileNotFoundError:
+        measured = {}
+    with contextlib.suppress(FileNotFoundError):
+        measured.setdefault(result("lfw")["recogniser"], {"name": result("lfw")["recogniser"]})
+    figures: dict[str, dict[str, Any]] = {}
+    for name, row in sorted(measured.items()):
+        told: dict[str, Any] = {}
+        if on_lfw := lfw_of(row):
+            told |= {"lfw": on_lfw["accuracy"], "lfw_error": on_lfw["standard_error"]}
+        if way := row.get("way"):
+            told["time"] = {
+                "network_ms": way["stages_ms"]["embed"]["median"],
+                "whole_ms": way["stages_ms"]["whole"]["median"],
+                "class_ms": way["class_ms"],
+                "megabytes": way["megabytes"],
+                "measured": f"{way['machine']['date']}, {way['machine']['cpu']}",
+            }
+        if told:
+            figures[name] = told
+    return json.dumps(figures, indent=1, ensure_ascii=False) + "\n"
+
+
+def recognisers() -> str:
+    """Return the recognisers that mien has a card of, as `mien models compare` tells them."""
+    rows = []
+    known = json.loads(packed())
+    for name, asset in assets.table().items():
+        card = asset.card
+        if "embeddings" not in card.fields:
+            continue
+        told = known.get(card.maker, {})
+        time = told.get("time")
+        found = {"accuracy": told["lfw"], "standard_error": told["lfw_error"]} if "lfw" in told else None
+        rows.append(
+            [
+                name + (" (default)" if asset.default else ""),
+                _accuracy(found),
+                *([f"{time['network_ms']:.1f}", f"{time['whole_ms']:.1f}"] if time else [_NOT] * 2),
+                f"{time['megabytes']:.1f}" if time else _NOT,
+                (f"{time['class_ms']:,} ms" if time["class_ms"] else "none") if time else _NOT,
+                _terms(card),
+            ]
+        )
+    header = ["recogniser", "LFW", "ms a face", "whole way, ms", "MB", "FRUITS class", "terms of the weights"]
+    return markdown(header, rows)
 
 
 def _interval(point: Mapping[str, float], rate: str) -> str:
@@ -493,6 +602,7 @@ TABLES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "lfw-choices": lfw_choices,
         "thresholds": thresholds,
         "fruits": fruits,
+        "recognisers": recognisers,
         "partial-fc": partial_fc,
         "partial-fc-ranks": partial_fc_ranks,
         "partial-fc-plan": partial_fc_plan,
@@ -536,11 +646,14 @@ def main() -> None:
         "--check", action="store_true", help="change nothing; fail when a page is out of date"
     )
     given = parser.parse_args()
-    old = [page for page in pages() if filled(page.read_text("utf-8")) != page.read_text("utf-8")]
-    for page in old:
-        print(page.relative_to(ROOT))
+    wanted = {page: filled(page.read_text("utf-8")) for page in pages()} | {PACKED: packed()}
+    old = {
+        file: text for file, text in wanted.items() if not file.exists() or file.read_text("utf-8") != text
+    }
+    for file, text in old.items():
+        print(file.relative_to(ROOT))
         if not given.check:
-            page.write_text(filled(page.read_text("utf-8")), encoding="utf-8")
+            file.write_text(text, encoding="utf-8")
     sys.exit(bool(old) and given.check)
 
 

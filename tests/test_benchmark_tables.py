@@ -6,8 +6,12 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+
+from mien.core import strict
+from mien.runtime import assets, recognisers
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,53 +69,109 @@ def test_a_changed_number_makes_a_page_out_of_date(
     assert tables.filled(full) != full
 
 
+MACHINE = {**dict.fromkeys(("command", "date", "commit", "cpu", "python"), "x"), "cores": 1, "packages": {}}
+
+
+def _recogniser(name: str, whole: float, limit: int | None) -> dict[str, Any]:
+    """Return a row of fruits.json of which every part is measured."""
+    spread = {"median": whole, "low": whole - 1, "high": whole + 1}
+    stages = ("decode", "detect", "landmarks", "align and the rest", "embed", "whole")
+    rates = {f"{rate}{end}": 0.02 for rate in ("fnmr", "fnir") for end in ("", "_low", "_high")}
+    search = {
+        "pictures": 1,
+        "rank_rates": {"1": {"rate": 0.9}},
+        "points": [{"wanted_fpir": 0.1, **rates}, {"wanted_fpir": 0.01, **rates, "fnir": 0.25}],
+    }
+    return {
+        "name": name,
+        "way": {
+            "machine": MACHINE,
+            "megabytes": 4.0,
+            "stages_ms": {**dict.fromkeys(stages, spread), "embed": {**spread, "median": 7.0}},
+            "class_ms": limit,
+        },
+        "lfw": {
+            "accuracy": 0.99,
+            "standard_error": 0.001,
+            "points": [{"wanted_fmr": 0.01, **rates}, {"wanted_fmr": 0.001, **rates, "fnmr": 0.125}],
+        },
+        "identification": {"enrolled_from": [search]},
+    }
+
+
+def _write_recognisers(folder: Path, *rows: dict[str, Any]) -> None:
+    (folder / "fruits.json").write_text(json.dumps({"recognisers": rows, "absent": ["other"]}))
+
+
+def _write_lfw(folder: Path, recogniser: str) -> None:
+    points = [{"fmr": fmr, "fnmr": fnmr} for fmr, fnmr in ((0.01, 0.01), (0.0011, 0.03))]
+    one = {"accuracy": 0.985, "standard_error": 0.002, "operating_points": points}
+    (folder / "lfw.json").write_text(json.dumps({"recogniser": recogniser, "lfw": {"one pass": one}}))
+
+
 def test_recognisers_are_listed_by_their_time_with_the_class_that_they_keep_to(
     tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def row(name: str, whole: float, limit: int | None) -> dict[str, object]:
-        spread = {"median": whole, "low": whole - 1, "high": whole + 1}
-        stages = ("decode", "detect", "landmarks", "align and the rest", "embed", "whole")
-        rates = {f"{rate}{end}": 0.02 for rate in ("fnmr", "fnir") for end in ("", "_low", "_high")}
-        search = {
-            "pictures": 1,
-            "rank_rates": {"1": {"rate": 0.9}},
-            "points": [{"wanted_fpir": 0.1, **rates}, {"wanted_fpir": 0.01, **rates, "fnir": 0.25}],
-        }
-        return {
-            "name": name,
-            "megabytes": 4.0,
-            "terms": "MIT",
-            "commercial": limit is not None,
-            "stages_ms": dict.fromkeys(stages, spread),
-            "class_ms": limit,
-            "lfw": {
-                "accuracy": 0.99,
-                "standard_error": 0.001,
-                "points": [{"wanted_fmr": 0.01, **rates}, {"wanted_fmr": 0.001, **rates, "fnmr": 0.125}],
-            },
-            "identification": {"enrolled_from": [search]},
-        }
-
-    machine = {
-        "command": "c",
-        "date": "d",
-        "commit": "c",
-        "cpu": "x",
-        "cores": 1,
-        "python": "3",
-        "packages": {},
-    }
-    rows = [row("slow 1", 2000.0, None), row("quick 1", 60.0, 100)]
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    (tmp_path / "fruits.json").write_text(
-        json.dumps({"machine": machine, "recognisers": rows, "absent": ["other"]})
+    card = assets.table()["mobilefacenet"].card
+    late = _recogniser("arcface-w600k-r50 1", 900.0, 1000)
+    del late["lfw"], late["identification"]
+    _write_recognisers(
+        tmp_path, _recogniser("slow 1", 2000.0, None), late, _recogniser(card.maker, 60.0, 100)
     )
     made = tables.fruits().splitlines()
-    assert made[2].startswith("| quick 1 | 100 ms | 60.0 (59.0-61.0) |")
-    assert "| 99.00 % ± 0.10 | 12.50 % (2.00-2.00) | 90.0 % | 25.00 % (2.00-2.00) | 4.0 | MIT |" in made[2]
-    assert made[3].startswith("| slow 1 | none |")
-    assert made[3].endswith("| MIT (not commercial) |")
-    assert "not on that machine: other." in made[5]
+    assert made[2].startswith(f"| {card.maker} | 100 ms | 60.0 (59.0-61.0) |")
+    assert "| 99.00 % ± 0.10 | 12.50 % | 90.0 % | 25.00 % (2.00-2.00) | 4.0 | Apache-2.0 |" in made[2]
+    assert made[3].startswith("| arcface-w600k-r50 1 | 1,000 ms |")
+    assert "| not measured | not measured | not measured | not measured | 4.0 |" in made[3]
+    assert made[3].endswith("(not commercial) |")
+    assert made[4].startswith("| slow 1 | none |")
+    assert "not measured: other." in made[6]
+
+
+def test_lfw_is_told_of_a_recogniser_by_one_result_file(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    default = assets.table()["dlib-resnet"].card.maker
+    _write_lfw(tmp_path, default)
+    row = _recogniser(default, 60.0, 100)
+    _write_recognisers(tmp_path, row, _recogniser("other 1", 70.0, 100))
+    assert tables.lfw_of(row) == {"accuracy": 0.985, "standard_error": 0.002, "fnmr": 0.03}
+    made = tables.fruits().splitlines()
+    assert "| 98.50 % ± 0.20 | 3.00 % |" in made[2]
+    assert "| 99.00 % ± 0.10 | 12.50 % |" in made[3]
+
+
+def test_what_an_installed_mien_tells_of_recognisers_is_in_the_result_files(tables: ModuleType) -> None:
+    assert tables.PACKED.read_text("utf-8") == tables.packed(), "run `python benchmarks/tables.py`"
+
+
+def test_figures_are_packed_as_far_as_they_were_measured(
+    tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert tables.packed() == "{}\n"
+    default = assets.table()["dlib-resnet"].card.maker
+    _write_lfw(tmp_path, default)
+    assert json.loads(tables.packed()) == {default: {"lfw": 0.985, "lfw_error": 0.002}}
+    timed = _recogniser("mobilefacenet 1", 60.0, 100)
+    del timed["lfw"]
+    _write_recognisers(tmp_path, timed)
+    time = {"network_ms": 7.0, "whole_ms": 60.0, "class_ms": 100, "megabytes": 4.0, "measured": "x, x"}
+    assert json.loads(tables.packed())["mobilefacenet 1"] == {"time": time}
+    lines = tables.recognisers().splitlines()
+    assert "| dlib-resnet (default) | 98.50 % ± 0.20 | not measured | not measured | not measured |" in (
+        "\n".join(lines)
+    )
+    assert any(
+        line.startswith("| mobilefacenet | not measured | 7.0 | 60.0 | 4.0 | 100 ms |") for line in lines
+    )
+    monkeypatch.setattr(assets, "package", lambda: tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "recognisers.json").write_text(tables.packed())
+    assert recognisers.figures()["mobilefacenet 1"].time == strict.read(recognisers.Time, time, "")
+    assert recognisers.figures()[default].time is None
 
 
 def test_partial_fc_is_shown_beside_the_full_softmax_with_its_plan(
@@ -153,3 +213,66 @@ def test_partial_fc_is_shown_beside_the_full_softmax_with_its_plan(
     assert "| 1,000 on 2 | 20.0 (19.0-21.0) | 25.0 | 2.00 | 3.00 | 4.00 | 7.00 |" in tables.partial_fc_ranks()
     row = "| 10,000,000 on 8 | 512 | 30 | 30 | 30 | 3.0 | 30,000 | 1.5 | 15.0 |"
     assert row in tables.partial_fc_plan()
+
+
+@pytest.fixture
+def fruits(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import fruits
+
+    return fruits
+
+
+def test_a_stopped_measurement_goes_on_where_it_was(
+    fruits: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = assets.Installed(assets.table()["mobilefacenet"].card, tmp_path / "m.onnx", False)
+    entry.path.write_bytes(b"0" * 2_000_000)
+    monkeypatch.setattr(fruits.assets, "installed", lambda: [entry])
+    asked: list[str] = []
+
+    def way(name: str, repeats: int) -> dict[str, Any]:
+        asked.append("way")
+        return {"stages_ms": {"whole": {"median": 1.0}}, "class_ms": 100}
+
+    def judged(maker: str, name: str, protocol: str) -> dict[str, Any]:
+        asked.append(protocol)
+        if protocol == "identification" and asked.count(protocol) == 1:
+            raise KeyboardInterrupt
+        return {"accuracy": len(asked)}
+
+    monkeypatch.setattr(fruits, "way", way)
+    monkeypatch.setattr(fruits, "judged", judged)
+    out = tmp_path / "fruits.json"
+    kept = [{"name": "elsewhere 1", "way": {}}, {"name": "mobilefacenet 0", "way": {}}]
+    out.write_text(json.dumps({"recognisers": kept, "absent": []}))
+    monkeypatch.setattr("sys.argv", ["fruits.py", "--out", str(out)])
+    with pytest.raises(KeyboardInterrupt):
+        fruits.main()
+    fruits.main()
+    assert asked == ["way", "lfw", "identification", "identification"]
+    data = json.loads(out.read_text())
+    rows = {row["name"]: row for row in data["recognisers"]}
+    assert list(rows) == ["elsewhere 1", "mobilefacenet 1"], (
+        "another version's figures go, other models' stay"
+    )
+    assert rows["mobilefacenet 1"]["lfw"] == {"accuracy": 2}
+    assert rows["mobilefacenet 1"]["way"]["megabytes"] == 2.0
+    assert "mobilefacenet" not in data["absent"]
+    assert "dlib-resnet" in data["absent"]
+    monkeypatch.setattr("sys.argv", ["fruits.py", "--out", str(out), "--again", "--protocols"])
+    fruits.main()
+    assert asked[4:] == ["way"]
+    monkeypatch.setattr("sys.argv", ["fruits.py", "--out", str(out), "--models", "nothing"])
+    with pytest.raises(SystemExit):
+        fruits.main()
+
+
+def test_lfw_is_not_judged_again_where_its_own_benchmark_has_told_it(
+    fruits: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fruits.machine, "RESULTS", tmp_path)
+    assert not fruits.measured_elsewhere("dlib-resnet 3")
+    _write_lfw(tmp_path, "dlib-resnet 3")
+    assert fruits.measured_elsewhere("dlib-resnet 3")
+    assert not fruits.measured_elsewhere("dlib-resnet 4")

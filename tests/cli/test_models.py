@@ -7,15 +7,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import corpus
-from mien.runtime import assets
+from mien.cli.app import app
+from mien.runtime import assets, recognisers
 
 SHIPPED = [name for name, asset in assets.table().items() if asset.shipped]
 MIEN = str(Path(sys.executable).with_name("mien"))
@@ -205,3 +208,60 @@ def test_a_damaged_model_is_found_named_and_mended(
     assert "run `mien models get centerface`" in done.stderr
     mien(env, "models", "get", "centerface")
     mien(env, "models", "verify")
+
+
+def test_recognisers_are_compared_from_packed_figures_with_what_is_not_known(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    rows = json.loads(mien(env, "models", "compare", "--json").stdout)
+    known = {name: asset for name, asset in assets.table().items() if "embeddings" in asset.card.fields}
+    assert {row["name"] for row in rows} == set(known)
+    accuracies = [row["lfw"]["accuracy"] if row["lfw"] else 0 for row in rows]
+    assert accuracies == sorted(accuracies, reverse=True)
+    (default,) = (row for row in rows if row["default"])
+    figures = recognisers.figures()[known[default["name"]].card.maker]
+    assert default["lfw"] == {"accuracy": figures.lfw, "standard_error": figures.lfw_error}
+    for row in rows:
+        time = recognisers.figures().get(known[row["name"]].card.maker, recognisers.Figures()).time
+        assert row["whole_ms"] == (time.whole_ms if time else None)
+        assert (row["fruits"] is None) == (time is None)
+    free = json.loads(mien(env, "models", "compare", "--json", "--terms", "permissive").stdout)
+    assert free == [row for row in rows if row["commercial"]]
+    assert 0 < len(free) < len(rows)
+    wide = mien(env | {"COLUMNS": "200"}, "models", "compare").stdout
+    assert figures.lfw is not None
+    assert f"{100 * figures.lfw:.2f}" in next(line for line in wide.splitlines() if default["name"] in line)
+    unknown = next(row["name"] for row in rows if row["lfw"] is None)
+    assert "not measured" in next(line for line in wide.splitlines() if unknown in line)
+
+
+def test_times_and_classes_of_recognisers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MIEN_MODELS", str(tmp_path))
+    time = recognisers.Time(7.26, 151.4, 500, 4.0, "2026-11-25, a machine")
+    figures = {assets.table()["mobilefacenet"].card.maker: recognisers.Figures(0.9953, 0.0011, time)}
+    monkeypatch.setattr(recognisers, "figures", lambda: figures)
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = CliRunner().invoke(app, ["models", "compare"]).stdout
+    line = next(line for line in shown.splitlines() if "mobilefacenet" in line)
+    assert line.split()[1:] == ["99.53", "±", "0.11", "7.3", "151.4", "4.0", "500", "ms", "Apache-2.0"]
+    assert "Times: 2026-11-25, a machine" in shown
+    told = json.loads(CliRunner().invoke(app, ["models", "compare", "--json"]).stdout)
+    (row,) = (row for row in told if row["name"] == "mobilefacenet")
+    assert row["fruits"] == {"100": False, "500": True, "1000": True}
+    assert (row["network_ms"], row["whole_ms"], row["times_measured"]) == (
+        7.26,
+        151.4,
+        "2026-11-25, a machine",
+    )
+
+
+def test_a_recogniser_of_the_users_own_is_compared_with_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = replace(assets.table()["mobilefacenet"].card, name="mine", version="9")
+    file = tmp_path / "mine.onnx"
+    file.write_bytes(b"0" * 3_000_000)
+    monkeypatch.setattr(assets, "installed", lambda: [assets.Installed(card, file, False)])
+    (row,) = (row for row in recognisers.compare() if row.card.name == "mine")
+    assert row.megabytes == 3.0
+    assert row.figures == recognisers.Figures()

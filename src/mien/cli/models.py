@@ -1,9 +1,9 @@
-"""`mien models`: list, get, check, pack, add and remove models."""
+"""`mien models`: list, compare, get, check, pack, add and remove models."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,8 +11,11 @@ from mien.cli import common
 
 if TYPE_CHECKING:
     from mien.core.card import Card
+    from mien.runtime.recognisers import Recogniser
 
-app = typer.Typer(help="Models: list, get, check, bundle, add and remove them.", invoke_without_command=True)
+app = typer.Typer(
+    help="Models: list, compare, get, check, bundle, add and remove them.", invoke_without_command=True
+)
 
 Names = Annotated[list[str] | None, typer.Argument(help="Names of models.", show_default=False)]
 
@@ -82,6 +85,69 @@ def _state(name: str, has_sources: bool) -> str:
 
     state = assets.state(name)
     return "bring the file" if state == "absent" and not has_sources else state
+
+
+@app.command("compare")
+@common.guarded
+def compare(terms: common.Terms = "any", json: common.Json = False) -> None:
+    """Compare recognisers: accuracy on LFW, time, size, FRUITS class and terms, as far as measured."""
+    from mien.runtime import recognisers
+
+    rows = recognisers.compare(terms)
+    if json:
+        common.out_json([_compared(row) for row in rows])
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="recognisers", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("name", no_wrap=True)
+    for column in ("LFW, %", "ms", "whole ms", "MB", "FRUITS"):
+        table.add_column(column, no_wrap=True, justify="right")
+    table.add_column("terms of the weights", overflow="fold")
+    for row in rows:
+        told, time = row.figures, row.figures.time
+        table.add_row(
+            f"{row.card.name}{' *' if row.default else ''}",
+            "not measured"
+            if told.lfw is None
+            else f"{100 * told.lfw:.2f} ± {100 * (told.lfw_error or 0):.2f}",
+            *((f"{time.network_ms:.1f}", f"{time.whole_ms:.1f}") if time else ("-", "-")),
+            "-" if row.megabytes is None else f"{row.megabytes:.1f}",
+            (f"{time.class_ms} ms" if time.class_ms else "none") if time else "-",
+            row.card.licence.weights + ("" if row.card.licence.commercial else " - no commercial use"),
+        )
+    Console().print(table)
+    common.out("* used by default. - not measured. ms: of the network alone, a face. whole: from a JPEG of")
+    common.out(
+        "640 x 480 to the embedding, on one thread. FRUITS: the limit of 100, 500, 1000 ms it keeps to."
+    )
+    for where in sorted({row.figures.time.measured for row in rows if row.figures.time}):
+        common.out(f"Times: {where}")
+    common.out("Measure one on LFW: `mien evaluate --model NAME --protocol lfw`.")
+
+
+def _compared(row: Recogniser) -> dict[str, Any]:
+    from mien.runtime.recognisers import CLASSES_MS
+
+    told, time = row.figures, row.figures.time
+    return {
+        "name": row.card.name,
+        "version": row.card.version,
+        "state": row.state,
+        "default": row.default,
+        "lfw": None if told.lfw is None else {"accuracy": told.lfw, "standard_error": told.lfw_error},
+        "network_ms": time.network_ms if time else None,
+        "whole_ms": time.whole_ms if time else None,
+        "fruits": {str(limit): bool(time.class_ms and time.class_ms <= limit) for limit in CLASSES_MS}
+        if time
+        else None,
+        "times_measured": time.measured if time else None,
+        "megabytes": row.megabytes,
+        "licence": row.card.licence.weights,
+        "commercial": row.card.licence.commercial,
+    }
 
 
 @app.command("show")
