@@ -145,3 +145,27 @@ def test_pictures_come_out_alike_with_points_or_without() -> None:
     alone = jitter(pixels)
     torch.manual_seed(0)
     assert torch.equal(jitter.together(pixels, points, (1, 0))[0], alone)
+
+
+def test_blur_takes_detail_from_its_part_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    pixels = torch.rand(200, 3, 24, 24) * 255
+    made = Jitter(blur=0.3)(pixels)
+    changed = ~torch.isclose(made, pixels, atol=0.1).flatten(1).all(dim=1)
+    assert 40 < int(changed.sum()) < 80
+    assert (made[changed].std(dim=(1, 2, 3)) < pixels[changed].std(dim=(1, 2, 3))).all()
+    torch.testing.assert_close(made.mean(dim=(2, 3)), pixels.mean(dim=(2, 3)), atol=8, rtol=0)
+    assert float(made.std(dim=(1, 2, 3)).min()) < 0.35 * float(pixels.std())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_changes_its_part_by_what_compression_does(channels: int) -> None:
+    torch.manual_seed(0)
+    pixels = pictures(60).repeat(1, channels, 1, 1)
+    made = Jitter(jpeg=0.5)(pixels)
+    away = (made - pixels).abs().flatten(1)
+    changed = away.amax(dim=1) > 0.6
+    assert 18 < int(changed.sum()) < 42
+    assert 0.3 < float(away[changed].mean()) < 6
+    assert float(made.min()) >= 0
+    assert float(made.max()) <= 255

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +54,7 @@ def test_gamma_takes_rank_from_every_linear_layer() -> None:
     assert cost(low, 3, 64, 64).parameters < cost(full, 3, 64, 64).parameters
 
 
-@pytest.mark.parametrize("arm", ["edgeface", "mobilefacenet"])
+@pytest.mark.parametrize("arm", ["edgeface", "mobilefacenet", "residual"])
 def test_embeddings_move_with_the_loss(arm: str, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIEN_DATA", str(shared_data))
     torch.manual_seed(0)
@@ -65,3 +67,47 @@ def test_embeddings_move_with_the_loss(arm: str, shared_data: Path, monkeypatch:
     gradients = torch.autograd.grad(loss, list(weights.values()))
     assert [name for name, gradient in zip(weights, gradients, strict=True) if not gradient.any()] == []
     assert lab.embed(pixels.float()).shape == (8, config.embedding)
+
+
+def test_the_shipped_network_is_small_enough() -> None:
+    config = RECIPES["ship"]
+    counted = cost(network(config), 3, 112, 112)
+    # 8 MB of 32 bits
+    assert 4 * counted.parameters < 8e6 * 0.95
+    assert counted.multiply_adds < 250e6
+
+
+def test_taught_steps_come_nearer_to_the_teacher_and_then_learn_people(
+    shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIEN_DATA", str(shared_data))
+    torch.manual_seed(0)
+    config: Config = replace(
+        RECIPES["tiny"], network="residual", residual_widths=(8, 8), residual_depths=(1, 1), teacher="t"
+    )
+    config = replace(config, rounds=4, sharpened=1, people_weight=0.5, pictures=2, passes=1)
+    lab = EdgeFace(config)
+    logged: dict[str, float] = {}
+    monkeypatch.setattr(lab, "log", lambda name, value: logged.__setitem__(name, float(value)))
+    trainer: Any = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0)
+    lab._trainer = trainer
+    hashes = lab.chosen().hashes
+    faces = type("Faces", (), {"hashes": hashes[:100]})
+    lab.__dict__["_taught"] = type("Taught", (), {"views": type("Views", (), {"faces": faces})})
+    pixels = torch.rand(32, 3, 32, 32) * 255
+    said = torch.nn.functional.normalize(torch.randn(32, config.embedding)).half()
+    optimiser = torch.optim.SGD(lab.net.parameters(), lr=0.3, momentum=0.9)
+    distances = []
+    for step in range(30):
+        optimiser.zero_grad()
+        loss = lab.training_step((pixels, said), step)
+        torch.autograd.backward(loss)
+        optimiser.step()
+        distances.append(logged["distance"])
+    assert distances[-1] < 0.6 * distances[0]
+    assert "people loss" not in logged
+    trainer.current_epoch = 3
+    value = lab.training_step((pixels, said), 1)
+    assert float(value) == pytest.approx(logged["distance"] + 0.5 * logged["people loss"], rel=1e-4)
+    # Only of faces that the teacher has seen are people learned.
+    assert len(lab._known[0]) == 100

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,6 +30,8 @@ class Jitter:
         colour: part of each pixel's distance from its own grey; pictures of one channel have none.
         coarse: part of the pictures that are shown at half their size, as small faces are.
         erase: side of the square that is greyed out, part of the picture's side; drawn from 0 for each.
+        blur: part of the pictures that are out of focus: a Gaussian of up to 2 px.
+        jpeg: part of the pictures that are compressed as JPEG, at a quality of 20 to 90.
     """
 
     turn: float = 0.0
@@ -38,6 +43,8 @@ class Jitter:
     colour: float = 0.0
     coarse: float = 0.0
     erase: float = 0.0
+    blur: float = 0.0
+    jpeg: float = 0.0
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return (n, C, H, W) float pictures, 0..255, of pictures of that shape and range.
@@ -45,7 +52,7 @@ class Jitter:
         Drawn from torch's global generator, which `Lab` sets for each step.
         """
         pixels = pixels.float()
-        return self._finished(_sampled(pixels, self._affine(len(pixels))))
+        return self._finished(_sampled(pixels, self.placed(len(pixels))))
 
     def together(self, pixels: Tensor, points: Tensor, partners: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Change pictures and the points in them alike.
@@ -59,7 +66,7 @@ class Jitter:
             Pictures as from calling it, and (n, k, 2) points, which may have left the picture.
         """
         pixels = pixels.float()
-        affine = self._affine(len(pixels))
+        affine = self.placed(len(pixels))
         # The map leads from where a pixel lands to where it comes from; points go the other way.
         placed = torch.linalg.solve(affine[:, :, :2], (2 * points - 1 - affine[:, None, :, 2]).mT).mT
         mirrored = torch.linalg.det(affine[:, :, :2]) < 0
@@ -73,10 +80,14 @@ class Jitter:
             pixels = self._coloured(pixels)
         if self.coarse:
             pixels = self._coarsened(pixels)
+        if self.blur:
+            pixels = self._blurred(pixels)
+        if self.jpeg:
+            pixels = self._compressed(pixels)
         return self._erased(pixels) if self.erase else pixels
 
-    def _affine(self, count: int) -> Tensor:
-        """Return (n, 2, 3) maps from where a pixel lands to where it comes from, both in -1..1."""
+    def placed(self, count: int) -> Tensor:
+        """Draw (n, 2, 3) maps from where a pixel lands to where it comes from, both in -1..1."""
         angle = _drawn(count, math.radians(self.turn))
         scale = 1 + _drawn(count, self.zoom)
         flip = torch.where(torch.rand(count) < 0.5, -1.0, 1.0) if self.mirror else torch.ones(count)
@@ -105,6 +116,33 @@ class Jitter:
         again = functional.interpolate(small, size=pixels.shape[-2:], mode="bilinear", align_corners=False)
         chosen = torch.rand(len(pixels)) < self.coarse
         return torch.where(chosen[:, None, None, None].to(pixels.device), again, pixels)
+
+    def _blurred(self, pixels: Tensor) -> Tensor:
+        count, channels, height, width = pixels.shape
+        chosen = torch.rand(count) < self.blur
+        sigma = 0.3 + 1.7 * torch.rand(count, 1)
+        away = torch.arange(-4, 5)
+        kernel = torch.exp(-0.5 * (away / sigma) ** 2)
+        kernel = torch.where(chosen[:, None], kernel / kernel.sum(dim=1, keepdim=True), (away == 0).float())
+        # Each picture has a kernel of its own: they stand as the groups of one convolution.
+        lines = kernel.repeat_interleave(channels, dim=0).to(pixels)
+        made = functional.pad(pixels, (4, 4, 4, 4), mode="replicate").reshape(1, -1, height + 8, width + 8)
+        made = functional.conv2d(made, lines[:, None, None, :], groups=len(lines))
+        made = functional.conv2d(made, lines[:, None, :, None], groups=len(lines))
+        return made.reshape(pixels.shape)
+
+    def _compressed(self, pixels: Tensor) -> Tensor:
+        chosen = torch.rand(len(pixels)) < self.jpeg
+        quality = torch.randint(20, 91, (len(pixels),))
+        made = pixels.clone()
+        for row in torch.nonzero(chosen)[:, 0].tolist():
+            values = pixels[row].round().clamp(0, 255).to("cpu", torch.uint8).permute(1, 2, 0).numpy()
+            image = Image.fromarray(values.squeeze(-1) if values.shape[-1] == 1 else values)
+            file = io.BytesIO()
+            image.save(file, "JPEG", quality=int(quality[row]))
+            again = np.asarray(Image.open(file)).reshape(values.shape)
+            made[row] = torch.as_tensor(again.copy()).permute(2, 0, 1).to(pixels)
+        return made
 
     def _erased(self, pixels: Tensor) -> Tensor:
         count, _, height, width = pixels.shape

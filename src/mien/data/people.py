@@ -13,9 +13,9 @@ from mien.data.reader import Images, Pairs, load
 
 Part = Literal["train", "valid", "test"]
 
-# CelebA's aligned pictures of 89 x 109 px: the square that ArcFace's template shows of a face whose eyes are
-# at (34.5, 55.5) and (54, 55.5), as they are in most of them. x1, y1, x2, y2 in parts of the sides.
-_SQUARE = (13.3 / 89, 26.9 / 109, 75.3 / 89, 88.9 / 109)
+CELEBA_SQUARE = (13.3 / 89, 26.9 / 109, 75.3 / 89, 88.9 / 109)
+"""The square of CelebA's aligned pictures (89 x 109 px) that ArcFace's template shows of a face whose eyes
+are at (34.5, 55.5) and (54, 55.5), as they are in most of them: x1, y1, x2, y2 in parts of the sides."""
 # Every tenth or so of the people that may be learned from is kept for choosing among runs.
 _KEPT = 10
 
@@ -41,7 +41,7 @@ def people(part: Part, size: int, *, many: bool = False) -> Images:
     chosen = _numbered(learned.take(kept if part == "valid" else ~kept), part)
     if part == "valid" or not many:
         return chosen
-    more = load("celeba10k", "train", size=size, crop=_SQUARE)
+    more = load("celeba10k", "train", size=size, crop=CELEBA_SQUARE)
     known = {*numbers.tolist(), *_numbers(load("identities", "valid", size=size)).tolist()}
     # Two of CelebA's numbers were joined to others in `identities`: the same people under a second number.
     known |= {7312, 7314, 7392, 7393}
