@@ -96,6 +96,12 @@ def test_pictures_are_analysed_with_the_light_packages_alone(
     assert float(rows[0]["score"]) > 0.5
 
 
+def test_recognisers_are_compared_without_the_result_files(light: Path, tmp_path: Path) -> None:
+    told = json.loads(_run([light / "mien", "models", "compare", "--json"], MIEN_MODELS=str(tmp_path)))
+    (default,) = (row for row in told if row["default"])
+    assert default["lfw"]["accuracy"] > 0.98
+
+
 def test_every_module_imports_with_the_light_packages_alone(light: Path) -> None:
     code = """
 import importlib, pkgutil, sys, mien
