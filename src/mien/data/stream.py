@@ -123,22 +123,24 @@ class Stream(Dataset[tuple[Tensor, Tensor]]):
         order = shuffled(len(everybody), self.seed, number, _TEAMS, window, passed + 1)
         chosen = [everybody[row] for row in order[team * self.people : (team + 1) * self.people].tolist()]
         places = passed * self.pictures + np.arange(self.pictures)
-        pixels = [
-            self._decoded(person, place % len(person.pictures))
-            for person in chosen
-            for place in places.tolist()
-        ]
+        pixels = [face for person in chosen for face in self._decoded(person, places)]
         persons = np.repeat([person.number for person in chosen], self.pictures)
         return torch.from_numpy(np.stack(pixels).transpose(0, 3, 1, 2).copy()), torch.from_numpy(persons)
 
-    def _decoded(self, person: _Person, place: int) -> npt.NDArray[np.uint8]:
+    def _decoded(self, person: _Person, places: Ints) -> list[npt.NDArray[np.uint8]]:
+        """Return a person's pictures at some places; who has fewer begins again."""
+        wanted = (places % len(person.pictures)).tolist()
         try:
-            return self.decoding.apply(Picture.read(person.pictures[place]).pixels)
+            made = {
+                place: self.decoding.apply(Picture.read(person.pictures[place]).pixels)
+                for place in set(wanted)
+            }
         except UnreadablePicture as error:
             raise DamagedSet(
                 f"{printable(self.shards.folder)}: a picture of person {person.number} has become unreadable"
                 f" ({error.reason}); sort the set again"
             ) from error
+        return [made[place] for place in wanted]
 
     def _people(self, number: int, window: int) -> list[_Person]:
         """Return everybody of a window, which is kept until another one is asked for."""
