@@ -1,7 +1,7 @@
 """mien: what a face tells, and what can be trusted of it.
 
-The doors are `analyze`, `stream`, `verify`, `Faces`, `Picture`, `Model` and `Pipeline`; each is loaded
-when it is first touched, so that `import mien` costs next to nothing.
+The doors are `analyze`, `stream`, `verify`, `Faces`, `Gallery`, `Picture`, `Model` and `Pipeline`; each is
+loaded when it is first touched, so that `import mien` costs next to nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mien.core.errors import MienError, UnreadablePicture
     from mien.core.faces import Faces
     from mien.core.picture import Limits, Picture
+    from mien.gallery.gallery import Gallery
     from mien.runtime.api import analyze, stream, verify
     from mien.runtime.detect import Search
     from mien.runtime.model import Model
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _DOORS = {
     "Faces": "mien.core.faces",
+    "Gallery": "mien.gallery.gallery",
     "Limits": "mien.core.picture",
     "MienError": "mien.core.errors",
     "Model": "mien.runtime.model",
@@ -37,6 +39,7 @@ _DOORS = {
 
 __all__ = [
     "Faces",
+    "Gallery",
     "Limits",
     "MienError",
     "Model",

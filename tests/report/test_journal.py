@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mien.core.errors import UnwritableOutput
-from mien.report.journal import Journal, fingerprint
+from mien.core.fingerprint import fingerprint
+from mien.report.journal import Journal
 
 
 def pictures(folder: Path, count: int = 4) -> list[Path]:

@@ -10,7 +10,8 @@ import pytest
 
 from mien.core.errors import UnreadablePicture
 from mien.core.faces import Faces
-from mien.report.journal import Journal, fingerprint
+from mien.core.fingerprint import fingerprint
+from mien.report.journal import Journal
 from mien.report.tables import rows_of
 from mien.report.video import Sightings, Table, VideoRun
 from mien.runtime.pipeline import Options, Pipeline

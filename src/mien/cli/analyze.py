@@ -305,7 +305,7 @@ def _work(
     *,
     quiet: bool,
 ) -> None:
-    from mien.report.journal import fingerprint
+    from mien.core.fingerprint import fingerprint
     from mien.report.tables import rows_of
 
     marks = {source: fingerprint(_place(source)[0]) for source in todo}

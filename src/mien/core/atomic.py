@@ -82,14 +82,20 @@ def _temporary(target: Path) -> tuple[Path, int | None]:
     Its name follows from the target's, so that what a killed process left behind is used up by the next one
     instead of lying there for ever. Only when another writer is at it, the name is a new one.
     """
-    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
-    usual = target.with_name(f".mien-{digest}{target.suffix}")
+    usual = leftover(target)
     lock = _locked(usual) if sys.platform != "win32" else None
     if lock is not None:
         return usual, lock
     handle, name = tempfile.mkstemp(prefix=".mien-", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     return Path(name), None
+
+
+def leftover(path: str | os.PathLike[str]) -> Path:
+    """Return where a writer of `path` that was killed may have left what it had written so far."""
+    target = Path(path)
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return target.with_name(f".mien-{digest}{target.suffix}")
 
 
 def _locked(path: Path) -> int | None:

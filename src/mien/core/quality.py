@@ -13,6 +13,8 @@ _SIDE = 112
 _MARGIN = 0.0
 # The part of the aligned crop that is skin, eyes and mouth on every head: x1, y1, x2, y2.
 _INNER = (24, 32, 88, 104)
+# Sharpness that counts as none and as full, and the px between the eyes at which a crop is not enlarged.
+_BLURRED, _SHARP, _WHOLE_EYES = 0.6, 5.0, 35.0
 
 
 def assess(
@@ -45,6 +47,22 @@ def assess(
     return np.asarray(rows, np.float32).reshape(-1, len(QUALITY))
 
 
+def sharpness_at_own_size(component: float, eyes: float) -> float:
+    """Take out of a face's Sharpness what only its small size took away: a small face can be in focus.
+
+    Args:
+        component: Sharpness, 0..100.
+        eyes: px between the eyes.
+
+    Returns:
+        0 for a blurred face to 100 and more for one in focus.
+    """
+    if component >= 100:
+        return 100.0
+    raw = (_BLURRED + component / 100 * (_SHARP - _BLURRED)) / min(1.0, eyes / _WHOLE_EYES)
+    return 100 * (raw - _BLURRED) / (_SHARP - _BLURRED)
+
+
 def _one(pixels: Pixels, box: Floats, landmarks: Floats, pose: Floats, second: Floats | None) -> list[float]:
     target = crops.TEMPLATES["arcface"].points * _SIDE
     matrix = geometry.similarity(landmarks, target)
@@ -58,7 +76,7 @@ def _one(pixels: Pixels, box: Floats, landmarks: Floats, pose: Floats, second: F
     low, high = np.percentile(inner, (2, 98))
     left, right = float(inner[:, :middle].mean()), float(inner[:, middle:].mean())
     components = {
-        "Sharpness": _rising(_sharpness(inner, eyes), 0.6, 5.0),
+        "Sharpness": _rising(_sharpness(inner, eyes), _BLURRED, _SHARP),
         "UnderExposurePrevention": 100 * (1 - min(1.0, dark / 0.5)),
         "OverExposurePrevention": 100 * (1 - min(1.0, bright / 0.3)),
         "IlluminationUniformity": 100 * min(left, right) / max(left, right, 1.0),
@@ -78,11 +96,11 @@ def _one(pixels: Pixels, box: Floats, landmarks: Floats, pose: Floats, second: F
 
 
 def _sharpness(inner: npt.NDArray[np.float32], eyes: float) -> float:
-    """Return the mean gradient over contrast, less where the crop was enlarged (its eyes are 35 px apart)."""
+    """Return the mean gradient over contrast, less where the crop was enlarged."""
     across = np.abs(np.diff(inner, axis=1)).mean()
     along = np.abs(np.diff(inner, axis=0)).mean()
     contrast = max(float(inner.std()), 4.0)
-    enlarged = min(1.0, eyes / 35.0)
+    enlarged = min(1.0, eyes / _WHOLE_EYES)
     return 100 * float(across + along) / 2 / contrast / 4.0 * enlarged
 
 

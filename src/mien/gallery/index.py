@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mien.core.atomic import replacing
+from mien.core.atomic import leftover, replacing
 from mien.core.fields import Floats
 
 Ids = npt.NDArray[np.int64]
@@ -194,20 +194,26 @@ def read(path: Path, *, gallery: str, removals: int) -> ExactIndex | None:
 
 
 def erase(path: Path) -> None:
-    """Overwrite an index's file with zeros and delete it; others that have it mapped find nobody there.
+    """Overwrite an index's file with zeros and delete it, and what a killed writer of it may have left.
+
+    Who has it mapped finds nobody there. Only to be called while nobody can be writing it.
 
     Raises:
         OSError: it cannot be written.
     """
-    if not path.exists():
-        return
+    for file in (path, leftover(path)):
+        if file.exists():
+            _wipe(file)
+            file.unlink()
+
+
+def _wipe(path: Path) -> None:
     with path.open("r+b") as file:
         left = os.fstat(file.fileno()).st_size
         while left > 0:
             left -= file.write(bytes(min(left, 1 << 20)))
         file.flush()
         os.fsync(file.fileno())
-    path.unlink()
 
 
 def _vectors_at(count: int) -> int:
@@ -217,7 +223,7 @@ def _vectors_at(count: int) -> int:
 def _facts(head: bytes) -> dict[str, str | int] | None:
     line, _, rest = head.removeprefix(_MAGIC).partition(b"\n")
     whole = _MAGIC + line
-    if not head.startswith(whole) or rest[:8] != b"%08x" % zlib.crc32(whole):
+    if not head.startswith(whole) or rest[:9] != b"%08x\n" % zlib.crc32(whole):
         return None
     facts: dict[str, str | int] = json.loads(line)
     return facts

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mien.core.faces import Faces
-
-Mark = tuple[int, int]
-"""What changes when a file does: its size in bytes and its time of change in ns."""
+from mien.core.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -22,16 +20,16 @@ class NewPicture:
         sha256: of the file's bytes; None where they are not known.
         faults: for each face why it must not name others, such as ("too_small",); empty means: none has any.
         thumbnails: for each face a JPEG; empty means: there are none.
-        person: the number of the person that the faces are; None: not known.
+        person: whom they show: a name, or "#" and a number; "" is not known.
     """
 
     faces: Faces
     path: str = ""
-    mark: Mark = (0, 0)
+    mark: Fingerprint = (0, 0)
     sha256: bytes | None = None
     faults: Sequence[tuple[str, ...]] = ()
     thumbnails: Sequence[bytes] = ()
-    person: int | None = None
+    person: str = ""
 
 
 @dataclass(frozen=True)

@@ -88,11 +88,12 @@ def read_recogniser(run: sqlite3.Connection) -> Recogniser | None:
     )
 
 
-def find_picture(run: sqlite3.Connection, sha256: bytes | None) -> int | None:
-    """Return the number of the picture of these bytes; None when it is not there, or they are not known."""
-    if sha256 is None:
-        return None
-    row = run.execute("SELECT id FROM pictures WHERE sha256 = ?", (sha256,)).fetchone()
+def find_picture(run: sqlite3.Connection, sha256: bytes | None, path: str = "") -> int | None:
+    """Return the number of the picture of these bytes, or, where they are not known, of this path."""
+    if sha256 is not None:
+        row = run.execute("SELECT id FROM pictures WHERE sha256 = ?", (sha256,)).fetchone()
+    else:
+        row = run.execute("SELECT picture FROM paths WHERE path = ?", (path_bytes(path),)).fetchone()
     return int(row[0]) if row else None
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,16 @@ import numpy.typing as npt
 from mien.core.errors import DamagedGallery, GalleryError, MienError, OtherRecogniser, UnknownPerson
 from mien.core.faces import Faces
 from mien.core.fields import FIELDS, Floats
+from mien.core.fingerprint import Fingerprint
 from mien.gallery import statements as sql
 from mien.gallery.connection import Connection
 from mien.gallery.recogniser import Recogniser
-from mien.gallery.records import Mark, NewPicture, Person, Removed, State, StoredFace
+from mien.gallery.records import NewPicture, Person, Removed, State, StoredFace
 
 Ids = npt.NDArray[np.int64]
 
+# What reading a damaged page or value comes to.
+_DAMAGE = (MienError, ValueError, KeyError, TypeError, sqlite3.Error)
 _OWN_COLUMNS = ("boxes", "scores", "embeddings")
 
 
@@ -100,7 +103,7 @@ class Store:
 
     # -- pictures and faces ----------------------------------------------------------------------------
 
-    def knows(self, path: str, mark: Mark) -> bool:
+    def knows(self, path: str, mark: Fingerprint) -> bool:
         """Tell whether a file of this name was added and has not changed since."""
         with self._connection.transaction(write=False) as run:
             row = run.execute(
@@ -112,6 +115,12 @@ class Store:
         """Tell whether a picture of these bytes is there, wherever it was found."""
         with self._connection.transaction(write=False) as run:
             return sql.find_picture(run, sha256) is not None
+
+    def faces_in(self, picture: NewPicture) -> list[int] | None:
+        """Return the numbers of the faces of a picture that is there already; None when it is not."""
+        with self._connection.transaction(write=False) as run:
+            there = sql.find_picture(run, picture.sha256, picture.path)
+            return None if there is None else sql.faces_of(run, there)
 
     def add(
         self, pictures: Sequence[NewPicture], recogniser: Recogniser | None
@@ -173,9 +182,7 @@ class Store:
         before = run.execute(
             "SELECT picture FROM paths WHERE path = ?", (sql.path_bytes(new.path),)
         ).fetchone()
-        there = sql.find_picture(run, new.sha256)
-        if there is None and before is not None and new.sha256 is None:
-            there = before[0]
+        there = sql.find_picture(run, new.sha256, new.path)
         if there is not None:
             picture, faces = there, None
         else:
@@ -211,11 +218,12 @@ class Store:
             raise GalleryError(self.path, "embeddings must be finite and of unit length")
         provenance = sql.note_provenance(run, faces)
         names = [name for name in faces.known() if name not in _OWN_COLUMNS]
+        person = self._meant(run, new.person) if new.person else None
         numbers: list[int] = []
         for index in range(len(faces)):
             box = (float(value) for value in faces.boxes[index])
             faults = ",".join(new.faults[index]) if new.faults else ""
-            row = (picture, new.person, provenance, faults, *box, float(faces.scores[index]))
+            row = (picture, person, provenance, faults, *box, float(faces.scores[index]))
             face = run.execute(
                 "INSERT INTO faces (picture, person, provenance, faults, x1, y1, x2, y2, score) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -345,6 +353,18 @@ class Store:
         table = np.array(rows, np.int64).reshape(-1, 2)
         return state, table[:, 0], table[:, 1]
 
+    def names(self) -> dict[int, str]:
+        """Return everybody's name by number; "" where it is not known."""
+        with self._connection.transaction(write=False) as run:
+            return {row[0]: row[1] or "" for row in run.execute("SELECT id, name FROM people")}
+
+    def faces_of_nobody(self) -> tuple[State, Ids]:
+        """Return the state, and the (n,) numbers of the faces that nobody has said a person of, rising."""
+        with self._connection.transaction(write=False) as run:
+            state = sql.read_state(run)
+            rows = run.execute("SELECT id FROM faces WHERE person IS NULL ORDER BY id").fetchall()
+        return state, np.array(rows, np.int64).reshape(-1)
+
     # -- people ----------------------------------------------------------------------------------------
 
     def people(self) -> list[Person]:
@@ -383,6 +403,10 @@ class Store:
             sql.count_change(run)
             return person
 
+    def _meant(self, run: sqlite3.Connection, who: str) -> int:
+        """Return the number of who is meant by "#" and a number, or by a name that may be new."""
+        return self._find(run, who) if re.fullmatch(r"#\d+", who) else self._made(run, who)
+
     def _made(self, run: sqlite3.Connection, name: str) -> int:
         written = sql.written(name)
         if re.fullmatch(r"#\d+", written):
@@ -397,14 +421,14 @@ class Store:
         return made
 
     def name(self, faces: Sequence[int], name: str) -> Person:
-        """Say that faces are a person's, who is made where nobody has the name; "" makes one without.
+        """Say that faces are a person's: "#" and a number, or a name that may be new; "" makes one without.
 
         Raises:
             GalleryError: a face that is not there.
         """
         with self._connection.transaction(write=True) as run:
             self._require_faces(run, faces)
-            person = self._made(run, name)
+            person = self._meant(run, name)
             left = sql.assign(run, faces, person)
             sql.drop_empty(run, left - {person})
             sql.count_change(run)
@@ -462,7 +486,7 @@ class Store:
         Args:
             who: whose faces they are.
             faces: their numbers; not all that the person has.
-            name: of the other one, who is made where nobody has it; "" makes one without a name.
+            name: of the other one, as in `name`.
 
         Raises:
             UnknownPerson: as `person`.
@@ -476,7 +500,7 @@ class Store:
                 raise GalleryError(self.path, said)
             if len(set(faces)) == len(person.faces):
                 raise GalleryError(self.path, f"these are all faces of {person}: rename instead")
-            other = self._made(run, name)
+            other = self._meant(run, name)
             if other == person.id:
                 raise GalleryError(self.path, f"{person} has these faces already")
             sql.assign(run, faces, other)
@@ -589,7 +613,7 @@ class Store:
         with self._connection.transaction(write=True) as run:
             run.execute("UPDATE state SET unswept = 0")
 
-    def while_unchanged(self, removals: int, do: Any) -> bool:
+    def while_unchanged(self, removals: int, do: Callable[[], None]) -> bool:
         """Call a function while nobody can remove anything, if nothing was removed since a state.
 
         Args:
@@ -610,13 +634,18 @@ class Store:
     def salvage(self) -> Iterator[StoredFace | int]:
         """Yield every face that can still be read, and the number of each that cannot.
 
-        Faces are asked for one by one: SQLite finds those of whole pages though others are damaged.
+        Where several cannot be read together they are asked for one by one: SQLite finds those of whole pages
+        though others are damaged.
         """
-        for face in self._numbers():
+        for part in sql.parts(list(self._numbers())):
             try:
-                yield from self.faces([face])
-            except (MienError, ValueError, KeyError, sqlite3.Error):
-                yield face
+                yield from list(self.faces(part))
+            except _DAMAGE:
+                for face in part:
+                    try:
+                        yield from list(self.faces([face]))
+                    except _DAMAGE:
+                        yield face
 
     def _numbers(self) -> Iterable[int]:
         """Return the numbers that faces have, or, where the list of them is damaged, may have."""

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mien.core.errors import MienError, UnknownField, UnwritableOutput, printable
+from mien.core.fingerprint import fingerprint
 from mien.core.picture import EXTENSIONS
 from mien.report.blur import Cover
 from mien.report.blur_photo import Blurred, blur_photo, is_same_file
-from mien.report.journal import Journal, fingerprint
+from mien.report.journal import Journal
 from mien.runtime.pipeline import Options, Pipeline, ready
 from mien.runtime.stream import available_cores, ordered, walk
 from mien.runtime.video import EXTENSIONS as VIDEO_EXTENSIONS

@@ -12,18 +12,9 @@ from typing import Any
 
 from mien.core.atomic import try_lock
 from mien.core.errors import UnwritableOutput
+from mien.core.fingerprint import Fingerprint, fingerprint
 
 Rows = list[dict[str, Any]]
-Fingerprint = tuple[int, int]
-
-
-def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
-    """Return what changes when a file does: its size and time of change; (0, 0) when it cannot be asked."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - works for names that are no UTF-8 and for broken links alike
-    except (OSError, ValueError):
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 class Journal:

@@ -15,9 +15,10 @@ from mien.core.atomic import writing
 from mien.core.errors import UnreadablePicture, printable
 from mien.core.faces import Faces
 from mien.core.fields import FIELDS, Kind
+from mien.core.fingerprint import fingerprint
 from mien.core.picture import Picture
 from mien.report.html import Run, write_page
-from mien.report.journal import Journal, fingerprint
+from mien.report.journal import Journal
 from mien.report.pictures import write_picture
 from mien.report.tables import Row, results_of, rows_of
 from mien.report.timeline import Timeline, write_plot
