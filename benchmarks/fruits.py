@@ -6,9 +6,10 @@ Face Recognition Under Inference Time conStraint (Zhu et al. 2021, "WebFace260M"
 core's time from the compressed picture to the embedding, detection and alignment included, and an algorithm
 enters the class of 100, 500 or 1,000 ms that it keeps to. Here the picture is a JPEG of 640 x 480 with one
 face; recognisers are those whose cards are installed (`mien models`), third-party ones included, each behind
-mien's own detector and landmarks with the crop of its card. In place of FRUITS' test set, which its makers
-keep, `mien evaluate --protocol` judges each one: LFW's pairs, and open-set search for held-out people. LFW's
-pairs are not judged again for the recogniser whose figure benchmarks/lfw.py has written.
+mien's own detector and landmarks with the crop of its card; `--models` takes files with cards as well, such
+as `mien export` writes. In place of FRUITS' test set, which its makers keep, `mien evaluate --protocol` judges
+each one: LFW's pairs, and open-set search for held-out people. LFW's pairs are not judged again for the
+recogniser whose figure benchmarks/lfw.py has written.
 
 The result file is written after every part. What it has is kept, so that a stopped run goes on where it was,
 and recognisers can be measured one at a time; `--again` measures anew. Then `python benchmarks/tables.py`
@@ -20,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from mien.core.atomic import writing
 from mien.evaluate import protocols
 from mien.runtime import assets
 from mien.runtime.embed import embed
+from mien.runtime.model import Model
 from mien.runtime.pipeline import Options, Pipeline
 from mien.runtime.recognisers import CLASSES_MS
 from speed import Probe
@@ -41,10 +43,15 @@ JUDGED = ("lfw", "identification")
 """The protocols that recognisers are judged by."""
 
 
-def way(name: str, repeats: int) -> dict[str, Any]:
-    """Return ms of each stage of one picture on one thread, whole and by stage, and the class it keeps to."""
+def way(model: str, repeats: int) -> dict[str, Any]:
+    """Return ms of each stage of one picture on one thread, whole and by stage, and the class it keeps to.
+
+    Args:
+        model: name or file of the recogniser.
+        repeats: of the picture.
+    """
     data = photos.jpeg(photos.one_face())
-    pipeline = Pipeline(Options(want=("embeddings",), models=(name,), threads=1))
+    pipeline = Pipeline(Options(want=("embeddings",), models=(model,), threads=1))
     recogniser = pipeline.model_for("embeddings")
     assert recogniser is not None
     detector = pipeline.models()[0].card.name
@@ -72,9 +79,9 @@ def way(name: str, repeats: int) -> dict[str, Any]:
     return {"stages_ms": medians, "class_ms": min(kept) if kept else None, "makers": dict(pipeline.makers)}
 
 
-def judged(maker: str, name: str, protocol: str) -> dict[str, Any]:
+def judged(maker: str, model: str, protocol: str) -> dict[str, Any]:
     """Return what `mien evaluate --protocol` tells of a recogniser."""
-    pipeline = Pipeline(Options(want=("embeddings",), models=(name,), threads=1))
+    pipeline = Pipeline(Options(want=("embeddings",), models=(model,), threads=1))
 
     def embedded(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         def told(done: int) -> None:
@@ -129,11 +136,15 @@ class Results:
             opened.write(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
+def _named(entry: assets.Installed, names: Sequence[str]) -> bool:
+    return entry.card.name in names or str(entry.path) in names
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", nargs="+", help="names of some of the recognisers; all that are here")
+    parser.add_argument("--models", nargs="+", help="names or .onnx files; all that are installed")
     parser.add_argument("--protocols", nargs="*", choices=JUDGED, default=JUDGED, help="none: time only")
     parser.add_argument("--repeats", type=int, default=20, help="of the timed picture")
     parser.add_argument("--again", action="store_true", help="measure what the result file has, too")
@@ -141,18 +152,27 @@ def main() -> None:
     given = parser.parse_args()
     facts = machine.facts()
     here = {entry.card.name: entry for entry in assets.installed() if "embeddings" in entry.card.fields}
-    unknown = sorted(set(given.models or ()) - set(here))
+    for file in [name for name in given.models or () if name.endswith(".onnx")]:
+        card = Model.load(file, threads=1).card
+        here[card.name] = assets.Installed(card, Path(file), default=False)
+    chosen = [name for name, entry in here.items() if not given.models or _named(entry, given.models)]
+    unknown = [name for name in given.models or () if not any(_named(here[card], [name]) for card in chosen)]
     if unknown:
         parser.error(f"not on this machine: {', '.join(unknown)}; here are {', '.join(here)}")
     results = Results(given.out, {name: entry.card.maker for name, entry in here.items()})
-    for name, entry in here.items():
-        if given.models and name not in given.models:
-            continue
-        maker = entry.card.maker
+    for name in chosen:
+        entry = here[name]
+        # Both names lead to it: a file that is not installed has its path only.
+        maker, model = entry.card.maker, str(entry.path)
 
-        def timed(entry: assets.Installed = entry) -> dict[str, Any]:
-            size = round(entry.path.stat().st_size / 1e6, 1)
-            return {"machine": facts, "megabytes": size, **way(entry.card.name, given.repeats)}
+        def timed(entry: assets.Installed = entry, model: str = model) -> dict[str, Any]:
+            return {
+                "machine": facts,
+                "megabytes": round(entry.path.stat().st_size / 1e6, 1),
+                "terms": entry.card.licence.weights,
+                "commercial": entry.card.licence.commercial,
+                **way(model, given.repeats),
+            }
 
         results.fill(maker, "way", timed, again=given.again)
         spent = results.rows[maker]["way"]
@@ -162,8 +182,8 @@ def main() -> None:
                 print(f"{maker}: lfw is in lfw.json", flush=True)
                 continue
 
-            def judging(name: str = name, maker: str = maker, protocol: str = protocol) -> dict[str, Any]:
-                return judged(maker, name, protocol)
+            def judging(model: str = model, maker: str = maker, protocol: str = protocol) -> dict[str, Any]:
+                return judged(maker, model, protocol)
 
             results.fill(maker, protocol, judging, again=given.again)
     print(given.out)

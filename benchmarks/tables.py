@@ -20,7 +20,6 @@ from types import MappingProxyType
 from typing import Any
 
 from mien import index
-from mien.core.card import Card
 from mien.runtime import assets
 
 ROOT = Path(__file__).parents[1]
@@ -370,7 +369,7 @@ def fruits() -> str:
     rows = []
     captions: dict[str, list[str]] = {}
     for row in sorted(data["recognisers"], key=lambda row: float(row["way"]["stages_ms"]["whole"]["median"])):
-        way, card = row["way"], _card(row["name"])
+        way = row["way"]
         captions.setdefault(caption(way["machine"]), []).append(row["name"])
         limit, on_lfw = way["class_ms"], lfw_of(row)
         search = [_NOT, _NOT]
@@ -388,7 +387,7 @@ def fruits() -> str:
                 _percent(on_lfw["fnmr"], 2) if on_lfw else _NOT,
                 *search,
                 f"{way['megabytes']:.1f}",
-                "" if card is None else _terms(card),
+                _terms(way["terms"], way["commercial"]),
             ]
         )
     header = [
@@ -411,14 +410,8 @@ def fruits() -> str:
     return "\n\n".join([markdown(header, rows), *notes])
 
 
-def _card(maker: str) -> Card | None:
-    """Return the card of a name and version; None where mien has another version, or none."""
-    asset = assets.table().get(maker.rpartition(" ")[0])
-    return asset.card if asset is not None and asset.card.maker == maker else None
-
-
-def _terms(card: Card) -> str:
-    return card.licence.weights + ("" if card.licence.commercial else " (not commercial)")
+def _terms(weights: str, commercial: bool) -> str:
+    return weights + ("" if commercial else " (not commercial)")
 
 
 def _accuracy(found: Mapping[str, float] | None) -> str:
@@ -471,7 +464,7 @@ def recognisers() -> str:
                 *([f"{time['network_ms']:.1f}", f"{time['whole_ms']:.1f}"] if time else [_NOT] * 2),
                 f"{time['megabytes']:.1f}" if time else _NOT,
                 (f"{time['class_ms']:,} ms" if time["class_ms"] else "none") if time else _NOT,
-                _terms(card),
+                _terms(card.licence.weights, card.licence.commercial),
             ]
         )
     header = ["recogniser", "LFW", "ms a face", "whole way, ms", "MB", "FRUITS class", "terms of the weights"]

@@ -265,3 +265,8 @@ def test_a_recogniser_of_the_users_own_is_compared_with_its_size(
     (row,) = (row for row in recognisers.compare() if row.card.name == "mine")
     assert row.megabytes == 3.0
     assert row.figures == recognisers.Figures()
+    elsewhere = recognisers.Figures(time=recognisers.Time(1.0, 2.0, 100, 4.0, "elsewhere"))
+    monkeypatch.setattr(recognisers, "figures", lambda: {"mine 9": elsewhere, "mobilefacenet 1": elsewhere})
+    sizes = {row.card.name: row.megabytes for row in recognisers.compare()}
+    assert sizes["mine"] == 3.0
+    assert sizes["mobilefacenet"] == 4.0, "as measured, where the file is not here"
