@@ -7,9 +7,9 @@ core's time from the compressed picture to the embedding, detection and alignmen
 enters the class of 100, 500 or 1,000 ms that it keeps to. Here the picture is a JPEG of 640 x 480 with one
 face; recognisers are those whose cards are installed (`mien models`), third-party ones included, each behind
 mien's own detector and landmarks with the crop of its card; `--models` takes files with cards as well, such
-as `mien export` writes. In place of FRUITS' test set, which its makers keep, `mien evaluate --protocol` judges
-each one: LFW's pairs, and open-set search for held-out people. LFW's pairs are not judged again for the
-recogniser whose figure benchmarks/lfw.py has written.
+as `mien export` writes. In place of FRUITS' test set, which its makers keep, `mien evaluate --protocol`
+judges each one: LFW's pairs, and open-set search for held-out people. LFW's pairs are not judged again for
+the recogniser whose figure benchmarks/lfw.py has written.
 
 The result file is written after every part. What it has is kept, so that a stopped run goes on where it was,
 and recognisers can be measured one at a time; `--again` measures anew. Then `python benchmarks/tables.py`
