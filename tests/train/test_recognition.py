@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mien.data.people import people
+from mien.data.sort import sort
 from mien.nn.embedder import Embedder
 from mien.nn.margins import MarginSoftmax
 from mien.train.recognition import TEST_PAIRS, RecognitionLab, RecognitionSettings
@@ -64,6 +65,26 @@ def test_batches_are_p_people_with_k_pictures() -> None:
     for _, persons in lab.train_dataloader():
         assert (persons.reshape(8, 4) == persons.reshape(8, 4)[:, :1]).all()
         assert len(set(persons.tolist())) == 8
+
+
+def test_a_set_that_does_not_fit_in_memory_is_learned_from_its_shards(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    sort([shared_data / "identities" / "valid.parquet"], tmp_path / "shards", "identity")
+    streamed = replace(SETTINGS, rows=0, shards=str(tmp_path / "shards"))
+    lab = Small(streamed)
+    assert lab.people == 40
+    lab._trainer = type("Trainer", (), {"world_size": 1, "global_rank": 0})()
+    batches = list(lab.train_dataloader())
+    # About as many as there are pictures: 6 passes of 40 people by 8 a batch.
+    assert len(batches) == 30
+    for pixels, persons in batches:
+        assert pixels.shape == (32, 3, 32, 32)
+        assert (persons.reshape(8, 4) == persons.reshape(8, 4)[:, :1]).all()
+    trained = train("small", lambda: Small(streamed), folder=tmp_path / "run", progress=False)
+    assert 0 < trained.score <= 1
+    with pytest.raises(ValueError, match="set pictures alone"):
+        replace(streamed, pictures=0)
 
 
 def test_planted_noise_is_as_much_as_asked_and_only_in_training() -> None:

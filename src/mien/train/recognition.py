@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,10 +18,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
 
 from mien.core.system import DataUsed
 from mien.data.augment import Jitter
+from mien.data.cache import Decoding
 from mien.data.order import Balanced
 from mien.data.overlap import disjoint
 from mien.data.people import drawn_pairs, people
 from mien.data.reader import Images, Pairs
+from mien.data.sort import Shards
+from mien.data.stream import Stream, Turns
 from mien.train.lab import Lab, TestPart
 from mien.train.settings import Settings
 
@@ -40,6 +44,8 @@ class RecognitionSettings(Settings):
         many: learn from `celeba10k`'s people of few pictures, too.
         noise: part of the train labels that are changed to another person, drawn by the seed.
         pictures: of each person in a batch (K of P x K, `batch` being P K); 0 shuffles all pictures.
+        shards: folder of a set that does not fit in memory, as `mien data sort` writes it: what is learned
+            instead, in batches of P x K; which people it shares with the held-out ones is not checked.
     """
 
     size: int = 112
@@ -47,6 +53,7 @@ class RecognitionSettings(Settings):
     many: bool = False
     noise: float = 0.0
     pictures: int = 0
+    shards: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,6 +61,10 @@ class RecognitionSettings(Settings):
             raise ValueError(f"noise must be in 0..1, 1 excluded, not {self.noise}")
         if self.pictures and self.batch % self.pictures:
             raise ValueError(f"a batch of {self.batch} cannot hold {self.pictures} pictures of each person")
+        if self.shards and (not self.pictures or self.noise or self.rows or self.many):
+            raise ValueError(
+                "shards are learned in batches of P x K, whole and as they are: set pictures alone"
+            )
 
 
 R = TypeVar("R", bound=RecognitionSettings)
@@ -135,6 +146,8 @@ class RecognitionLab(Lab[R]):
     @property
     def people(self) -> int:
         """How many people are trained on."""
+        if self.config.shards:
+            return Shards.open(Path(self.config.shards)).people
         return len(np.unique(self.chosen().columns["person"]))
 
     def persons(self, images: Images) -> npt.NDArray[np.int64]:
@@ -154,10 +167,15 @@ class RecognitionLab(Lab[R]):
         """Return batches of the train faces; of P people with K pictures each where the settings say so."""
         if not self.config.pictures:
             return super().train_dataloader()
+        groups = self.config.batch // self.config.pictures
+        if self.config.shards:
+            shards = Shards.open(Path(self.config.shards))
+            stream = Stream(shards, Decoding(self.config.size), groups, self.config.pictures, self.seed)
+            turns = Turns(stream, self.global_rank, self.trainer.world_size)
+            return DataLoader(stream, batch_size=None, sampler=turns)
         rows = self.train_rows()
         assert isinstance(rows, TensorDataset)
         assert isinstance(rows, Sized)
-        groups = self.config.batch // self.config.pictures
         order = Balanced(rows.tensors[1].numpy(), groups, self.config.pictures, self.seed)
         sampler = InGroups(order, self.global_rank, self.trainer.world_size)
         return DataLoader(rows, self.config.batch, sampler=sampler, drop_last=True)
