@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import mien
-from mien.cli import data, models, systems
+from mien.cli import data, gallery, models, systems
 from mien.cli.analyze import analyze
 from mien.cli.blur import blur
 from mien.cli.calibrate import calibrate
@@ -32,6 +32,7 @@ app.command("tag")(tag)
 app.command("verify")(verify)
 app.command("calibrate")(calibrate)
 app.command("doctor")(doctor)
+app.add_typer(gallery.app, name="gallery")
 app.add_typer(models.app, name="models")
 app.add_typer(systems.app, name="systems")
 app.add_typer(data.app, name="data")

@@ -241,6 +241,7 @@ class Gallery:
         paths = [os.path.abspath(os.fsdecode(path)) for path in pictures]  # noqa: PTH100
         gone = self.store.remove_paths(paths) if paths else Removed()
         rest = self.store.remove_faces(faces) if faces else Removed()
+        self._searcher.forget()
         return Removed(gone.faces + rest.faces, gone.pictures)
 
     def forget(self, who: int | str) -> Forgotten:
