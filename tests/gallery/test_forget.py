@@ -84,6 +84,7 @@ def test_bytes_are_nowhere(peopled: tuple[Gallery, npt.NDArray[np.float32]], tmp
     with pytest.raises(UnknownPerson):
         gallery.person(NAME)
     assert gallery.person("Bob").faces == (*range(1, 7), 122)
+    assert gallery.store._connection.raw.execute("PRAGMA freelist_count").fetchone() == (0,)
     gallery.close()
     assert _found(tmp_path, secrets) == []
 

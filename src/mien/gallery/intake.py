@@ -79,7 +79,7 @@ class Intake:
         self._analyst = analyst
         self._store = analyst.store
         self._threads = threads or streams.available_cores()
-        self._person = person
+        self._person = person.strip()
 
     def add(self, given: Any, progress: Callable[[int], None]) -> Added:
         """Add what `Gallery.add` takes."""
