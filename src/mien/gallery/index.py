@@ -94,33 +94,45 @@ class ExactIndex:
 
     def search(self, queries: Floats, k: int, among: Ids | None = None) -> tuple[Ids, Floats]:
         """Find the nearest embeddings, as `Index.search`; of equal ones the lower numbers come first."""
-        best_ids = np.zeros((len(queries), 0), np.int64)
-        best = np.zeros((len(queries), 0), np.float32)
+        candidates: list[list[tuple[Ids, Floats]]] = [[] for _ in queries]
         for ids, vectors in self._parts:
-            chosen = None if among is None else np.flatnonzero(np.isin(ids, among, assume_unique=True))
+            chosen = None if among is None else _places(ids, among)
             total = len(ids) if chosen is None else len(chosen)
             for start in range(0, total, _BLOCK):
                 place = slice(start, start + _BLOCK) if chosen is None else chosen[start : start + _BLOCK]
                 close = queries @ vectors[place].T
-                best_ids = np.concatenate([best_ids, np.broadcast_to(ids[place], close.shape)], axis=1)
-                best_ids, best = _top(best_ids, np.concatenate([best, close], axis=1), k)
-        order = np.lexsort((best_ids, -best), axis=1)
-        return np.take_along_axis(best_ids, order, 1), np.take_along_axis(best, order, 1)
+                for row, found in enumerate(_top(close, k)):
+                    candidates[row].append((ids[place][found], close[row, found]))
+        count = min(k, sum(len(found) for found, _ in candidates[0])) if candidates else 0
+        best_ids, best = (
+            np.zeros((len(queries), count), np.int64),
+            np.zeros((len(queries), count), np.float32),
+        )
+        for row, parts in enumerate(candidates):
+            if count:
+                found, near = (np.concatenate(part) for part in zip(*parts, strict=True))
+                order = np.lexsort((found, -near))[:count]
+                best_ids[row], best[row] = found[order], near[order]
+        return best_ids, best
 
 
-def _top(ids: Ids, close: Floats, k: int) -> tuple[Ids, Floats]:
-    """Keep the k nearest of each row, in any order; at the edge, equal ones with lower numbers."""
-    if close.shape[1] <= k:
-        return ids, close
+def _places(ids: Ids, among: Ids) -> npt.NDArray[np.intp]:
+    """Return where in `ids` those of `among` stand that are there; both rise."""
+    place = np.searchsorted(ids, among)
+    inside = place < len(ids)
+    place, among = place[inside], among[inside]
+    return np.asarray(place[ids[place] == among])
+
+
+def _top(close: Floats, k: int) -> list[npt.NDArray[np.intp]]:
+    """Return for each row the places of its k nearest and of all that are as near as the last of them."""
+    count = close.shape[1]
     if k <= 0:
-        return ids[:, :0], close[:, :0]
-    edge = -np.partition(-close, k - 1, axis=1)[:, k - 1 : k]
-    # Those beyond the edge are all kept; of those on it as many as there is room for, which numbers decide.
-    kept = np.empty((len(close), k), np.intp)
-    for row, (values, limit) in enumerate(zip(close, edge[:, 0], strict=True)):
-        above, on = np.flatnonzero(values > limit), np.flatnonzero(values == limit)
-        kept[row] = np.concatenate([above, on[np.argsort(ids[row, on])][: k - len(above)]])
-    return np.take_along_axis(ids, kept, 1), np.take_along_axis(close, kept, 1)
+        return [np.zeros(0, np.intp)] * len(close)
+    if count <= k:
+        return [np.arange(count)] * len(close)
+    edge = np.partition(close, count - k, axis=1)[:, count - k]
+    return [np.flatnonzero(row >= limit) for row, limit in zip(close, edge, strict=True)]
 
 
 def index_path(gallery: Path) -> Path:
