@@ -239,6 +239,49 @@ def forget(
         )
 
 
+@app.command("reembed")
+@common.guarded
+def reembed(
+    file: File,
+    model: common.Models = None,
+    terms: common.Terms = "any",
+    threads: common.Threads = 0,
+    mirror: common.Mirror = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Remove faces that cannot be embedded anew, as without a picture.")
+    ] = False,
+    quiet: common.Quiet = False,
+    as_json: common.Json = False,
+) -> None:
+    """Move the gallery to another recogniser, with all names. A run that is stopped goes on where it was."""
+    with _open(file, threads=threads) as gallery, common.progress(quiet=quiet or as_json) as bar:
+        task = bar.add_task("faces", total=None)
+        moved = gallery.reembed(
+            models=model or (),
+            terms=terms,
+            mirror=mirror,
+            drop=drop,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        common.out_json(
+            {
+                "done": moved.done,
+                "recogniser": moved.recogniser,
+                "faces": moved.faces,
+                "lost": list(moved.lost),
+            }
+        )
+    elif moved.done and not quiet:
+        common.say(f"{moved.faces:,} faces are now of {moved.recogniser}, {len(moved.lost):,} were removed")
+    if not moved.done:
+        common.fail(
+            f"{file}: still of {moved.recogniser}: {len(moved.lost):,} faces cannot be embedded anew: "
+            "their picture is gone or has changed, or they are not found in it again; --drop removes them",
+            common.SOME_FAILED,
+        )
+
+
 @app.command("export")
 @common.guarded
 def export(

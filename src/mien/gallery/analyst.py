@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mien.core.card import Card
 from mien.core.faces import Faces
 from mien.gallery.recogniser import Recogniser, recogniser_of
@@ -29,7 +31,7 @@ class Analyst:
             OtherRecogniser: it is not.
             ModelMissing: a model is not on this machine.
         """
-        pipeline = ready(self._options)
+        pipeline = self.raw_pipeline()
         bound = self.store.recogniser()
         model = pipeline.model_for("embeddings")
         if bound is not None and model is not None:
@@ -37,6 +39,22 @@ class Analyst:
             card = model.card
             self.store.require(bound, Recogniser(card.name, card.version, bound.size, self.mirror, card))
         return pipeline
+
+    def raw_pipeline(self) -> Pipeline:
+        """Return the pipeline, whosever its recogniser is."""
+        return ready(self._options)
+
+    def target(self) -> Recogniser:
+        """Return the pipeline's recogniser, whatever the gallery's is."""
+        model = self.raw_pipeline().model_for("embeddings")
+        assert model is not None
+        card = model.card
+        size = model.empty("embeddings").shape[1]
+        if not size:  # the graph does not say
+            assert card.crop is not None
+            grey = np.full((1, 3, card.crop.height, card.crop.width), 127, np.float32)
+            size = model.run(grey)["embeddings"].shape[1]
+        return Recogniser(card.name, card.version, size, self.mirror, card)
 
     def recogniser(self, faces: Faces) -> Recogniser | None:
         """Return what made the embeddings of faces; None where there are no faces."""

@@ -20,6 +20,7 @@ from mien.gallery.answer import Answer
 from mien.gallery.export import Exported, export
 from mien.gallery.intake import Added, Intake
 from mien.gallery.records import Person, Removed, StoredFace
+from mien.gallery.reembed import Moved, reembed
 from mien.gallery.searcher import Searcher
 from mien.gallery.store import Store
 from mien.runtime.pipeline import Options
@@ -281,6 +282,41 @@ class Gallery:
     def _sweep(self) -> None:
         self._searcher.forget()
         self.store.sweep()
+
+    # -- moving ----------------------------------------------------------------------------------------
+
+    def reembed(
+        self,
+        *,
+        models: Sequence[str] = (),
+        terms: str = "any",
+        mirror: bool = False,
+        drop: bool = False,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Moved:
+        """Move the gallery to another recogniser: every face is embedded anew from its picture.
+
+        Faces keep their numbers, people and names. Until all is done the gallery works as before; then the
+        new embeddings take the place of the old ones at once. A run that is stopped goes on where it was.
+
+        Args:
+            models: names or .onnx paths of models that take the place of the default ones.
+            terms: "permissive" keeps to models whose card allows commercial use.
+            mirror: add the mirrored face's embedding.
+            drop: remove faces whose picture is gone or has changed, or that are not found in it again;
+                without it the gallery does not move while there are any.
+            progress: called with the number of faces that are done and their total.
+
+        Raises:
+            ModelMissing: a model is not on this machine.
+            UnwritableOutput: full disk; the gallery is as it was.
+        """
+        options = Options(FIELDS, tuple(models), terms, 1, mirror=mirror)
+        moved = reembed(Analyst(self.store, options), threads=self._threads, drop=drop, progress=progress)
+        if moved.done:
+            self._analyst = Analyst(self.store, options)
+            self._searcher.forget()
+        return moved
 
     # -- telling ---------------------------------------------------------------------------------------
 

@@ -67,6 +67,12 @@ _FIRST = (
         vector BLOB NOT NULL,               -- float32, little-endian, unit length
         crc INTEGER NOT NULL                -- CRC-32 of it: SQLite would not notice a changed number
     )""",
+    """CREATE TABLE moving (                -- embeddings of the recogniser that the gallery is moving to
+        face INTEGER PRIMARY KEY REFERENCES faces ON DELETE CASCADE,
+        contract TEXT NOT NULL,
+        vector BLOB NOT NULL,
+        crc INTEGER NOT NULL
+    )""",
     """CREATE TABLE fields (
         face INTEGER NOT NULL REFERENCES faces ON DELETE CASCADE,
         name TEXT NOT NULL,                 -- of mien.core.fields, without boxes, scores and embeddings

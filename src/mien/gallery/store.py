@@ -10,7 +10,7 @@ import os
 import re
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -514,6 +514,56 @@ class Store:
         if not faces:
             raise GalleryError(self.path, "name at least one face")
 
+    # -- moving to another recogniser ------------------------------------------------------------------
+
+    def left_to_move(self, contract: str) -> list[int]:
+        """Return the numbers of the faces that have no embedding of the recogniser to move to yet, rising."""
+        with self._connection.transaction(write=False) as run:
+            return _left_to_move(run, contract)
+
+    def move(self, embeddings: Mapping[int, Floats], contract: str) -> None:
+        """Keep embeddings of the recogniser to move to, beside those of the present one.
+
+        Args:
+            embeddings: by face (d,) of unit length; faces that are gone are left out.
+            contract: the recogniser's.
+        """
+        with self._connection.transaction(write=True) as run:
+            # Those of another recogniser are of a move that was given up.
+            run.execute("DELETE FROM moving WHERE contract <> ?", (contract,))
+            for face, vector in embeddings.items():
+                blob = sql.numbers(vector)
+                run.execute(
+                    "INSERT OR REPLACE INTO moving SELECT id, ?, ?, ? FROM faces WHERE id = ?",
+                    (contract, blob, zlib.crc32(blob), face),
+                )
+            sql.count_change(run)
+
+    def arrive(self, recogniser: Recogniser, *, without: Sequence[int]) -> bool:
+        """Let the embeddings that were moved take the place of the present ones, all at once.
+
+        Args:
+            recogniser: the one to move to.
+            without: numbers of faces that have none and are removed.
+
+        Returns:
+            Whether that was done; False when other faces have none, which were added meanwhile.
+        """
+        with self._connection.transaction(write=True) as run:
+            if set(_left_to_move(run, recogniser.contract)) - set(without):
+                return False
+            if without:
+                sql.delete_faces(run, without)
+                sql.log(run, "reembed", len(without), 0)
+            run.execute("DELETE FROM embeddings")
+            run.execute("DELETE FROM recognisers")
+            self._bind(run, recogniser)
+            run.execute("INSERT INTO embeddings SELECT face, contract, vector, crc FROM moving")
+            run.execute("DELETE FROM moving")
+            run.execute("UPDATE state SET removals = removals + 1")
+            sql.count_change(run)
+            return True
+
     # -- taking away -----------------------------------------------------------------------------------
 
     def remove_faces(self, faces: Sequence[int]) -> Removed:
@@ -666,3 +716,12 @@ class Store:
             if row and row[0]:
                 return range(1, int(row[0]) + 1)
         raise DamagedGallery(self.path, "is damaged beyond what can be read: restore it from a copy")
+
+
+def _left_to_move(run: sqlite3.Connection, contract: str) -> list[int]:
+    rows = run.execute(
+        "SELECT id FROM faces WHERE NOT EXISTS "
+        "(SELECT 1 FROM moving WHERE face = faces.id AND contract = ?) ORDER BY id",
+        (contract,),
+    )
+    return [row[0] for row in rows]
