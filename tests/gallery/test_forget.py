@@ -84,9 +84,20 @@ def test_bytes_are_nowhere(peopled: tuple[Gallery, npt.NDArray[np.float32]], tmp
     with pytest.raises(UnknownPerson):
         gallery.person(NAME)
     assert gallery.person("Bob").faces == (*range(1, 7), 122)
-    assert gallery.store._connection.raw.execute("PRAGMA freelist_count").fetchone() == (0,)
     gallery.close()
     assert _found(tmp_path, secrets) == []
+
+
+def test_the_file_keeps_no_free_space_that_was_hers(tmp_path: Path) -> None:
+    path = tmp_path / "people.mien"
+    with Gallery(path) as gallery:
+        gallery.add([made.faces(vector[None], f"{n}") for n, vector in enumerate(made.vectors(1, 400)[0])])
+        gallery.name(range(1, 399), NAME)
+    whole = path.stat().st_size
+    with Gallery(path) as gallery:
+        gallery.forget(NAME)
+        assert path.stat().st_size < whole / 2
+        assert path.with_name("people.mien-wal").stat().st_size < 16384
 
 
 def test_the_audit_says_when_and_how_much_not_whom(peopled: tuple[Gallery, npt.NDArray[np.float32]]) -> None:
