@@ -24,7 +24,8 @@ OPSET = 18
 """The operator set of exported files: the one that the light floor's own graphs have."""
 
 TOLERANCE = 1e-4
-"""Largest difference between the exported file and the network, in the unit of the field."""
+"""Largest difference between the exported file and the network: of values up to 1 as they are, of larger ones
+(years, degrees) as a part of the network's, since floats keep so many digits and no more."""
 
 _IR_VERSION = 8
 _BATCHES = (1, 2, 5)
@@ -119,5 +120,7 @@ def _compare(data: bytes, network: nn.Module, card: Card) -> float:
         pixels = torch.rand(count, *_shape(card), generator=generator) * 255
         ours = session.run(list(card.fields), {"input": pixels.numpy()})
         for mine, theirs in zip(ours, network(pixels), strict=True):
-            worst = max(worst, float(np.abs(mine - theirs.numpy()).max(initial=0.0)))
+            said = theirs.numpy()
+            away = np.abs(mine - said) / np.maximum(1, np.abs(said))
+            worst = max(worst, float(away.max(initial=0.0)))
     return worst
