@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from toy import Config, Toy
 
 from mien.train.run import folder_of, train
+from mien.train.settings import AT_TEST
 
 SETTINGS = Config(rounds=6, batch=32, ema=0.9)
 
@@ -149,6 +150,23 @@ def test_settings_choose_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert first != folder_of("toy", Toy(SETTINGS, 2))
     assert first != folder_of("toy", Toy(replace(SETTINGS, width=8), 1))
     assert first == folder_of("toy", Toy(SETTINGS, 1))
+
+
+@dataclass(frozen=True)
+class Judged(Config):
+    threshold: float = field(default=0.5, metadata=AT_TEST)
+
+
+def test_settings_of_the_test_alone_share_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MIEN_RUNS", str(tmp_path))
+    one, other = Judged(rounds=1, threshold=0.1), Judged(rounds=1, threshold=0.9)
+    first = train("toy", lambda: Toy(one, 1), progress=False)
+    written = (first.folder / "run.json").stat().st_mtime_ns
+    second = train("toy", lambda: Toy(other, 1), progress=False)
+    assert first.folder == second.folder == folder_of("toy", Toy(one, 1))
+    assert second.lab.config.threshold == 0.9
+    assert (first.folder / "run.json").stat().st_mtime_ns == written
+    assert "threshold" not in json.loads((first.folder / "settings.json").read_text())
 
 
 def test_progress_leaves_stdout_to_results(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -122,15 +122,15 @@ class Masks:
         top, bottom = upper + shape.fall * part, lower - shape.rise * part
         # Edges are a pixel wide: `scale` is how many pixels the way from the eyes to the mouth has.
         pixel = scale[:, None, None]
-        cover = _inside((along - top) * pixel) * _inside((bottom - along) * pixel)
-        cover = cover * _inside((half - across.abs()) * pixel)
+        cover = inside((along - top) * pixel) * inside((bottom - along) * pixel)
+        cover = cover * inside((half - across.abs()) * pixel)
         if shape.loops:
             # Up to where the ears are, a third of the eyes' distance beside the mask.
             beside = across.abs() - half
             corners = (upper + shape.fall + 0.1, lower - shape.rise - 0.25)
             for start, slope in zip(corners, (1.1, 2.4), strict=True):
                 away = (along - (start - slope * beside)).abs() * pixel / (1 + slope**2) ** 0.5
-                cord = (1.2 - away).clamp(0, 1) * _inside(beside * pixel) * _inside((0.3 - beside) * pixel)
+                cord = (1.2 - away).clamp(0, 1) * inside(beside * pixel) * inside((0.3 - beside) * pixel)
                 cover = torch.maximum(cover, 0.8 * cord)
         shade = 1 + 0.3 * light - 0.28 * (across / shape.half).square().clamp(max=1.5) + 0.25 * turn * across
         if kind == "surgical":
@@ -189,12 +189,22 @@ def frame(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tens
     return along, across - middle, scale
 
 
-def masked(pixels: npt.NDArray[np.uint8], masks: Masks, seed: int = 0) -> npt.NDArray[np.uint8]:
+class Worn(Protocol):
+    """Something drawn over some of the faces of a batch; called as `Masks` are."""
+
+    def __call__(
+        self, pixels: Tensor, points: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Return (n, C, H, W) float faces, 0..255."""
+        ...
+
+
+def masked(pixels: npt.NDArray[np.uint8], masks: Worn, seed: int = 0) -> npt.NDArray[np.uint8]:
     """Return (n, H, W, C) faces cut by ArcFace's template with masks that are always the same.
 
     Args:
         pixels: (n, H, W, C), of any size.
-        masks: share and kinds.
+        masks: share and kinds; or something else that faces wear.
         seed: of what is drawn.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -225,6 +235,6 @@ def masked_probes(images: Images, pairs: Pairs, seed: int = 0) -> tuple[Images, 
     return both, Pairs(pairs.first, pairs.second + len(images), pairs.same, pairs.fold)
 
 
-def _inside(distance: Tensor) -> Tensor:
+def inside(distance: Tensor) -> Tensor:
     """Return 0..1 of a signed distance in pixels from an edge: 1 inside, half on it, 0 outside."""
     return (distance + 0.5).clamp(0, 1)

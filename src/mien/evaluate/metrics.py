@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core.decades import decades as decades
+from mien.evaluate import clustering
+from mien.evaluate.retrieval import map_at_r, precision_at_1, r_precision
 from mien.evaluate.verification import accept_rate, equal_error_rate
 
 Numbers = npt.NDArray[Any]
@@ -292,6 +294,17 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             Metric("TAR at FAR 0.1 %", partial(accept_rate, false_accepts=0.001)),
             Metric("EER", equal_error_rate, higher_is_better=False),
             Metric("similarity of one person", similarity_of_one),
+            # Of groups: a part of the people drawn anew has copies of their faces, which are in one group.
+            Metric("pairwise F", clustering.pairwise_f),
+            Metric("pairwise precision", clustering.pairwise_precision),
+            Metric("pairwise recall", clustering.pairwise_recall),
+            Metric("B-cubed F", clustering.bcubed_f),
+            Metric("B-cubed precision", clustering.bcubed_precision),
+            Metric("B-cubed recall", clustering.bcubed_recall),
+            Metric("NMI", clustering.mutual_information),
+            Metric("P@1", precision_at_1),
+            Metric("R-precision", r_precision),
+            Metric("MAP@R", map_at_r),
         )
     }
 )

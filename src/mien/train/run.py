@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from mien.core.atomic import writing
 from mien.core.provenance import digest
 from mien.train.lab import Lab
+from mien.train.settings import of_training
 
 RUNS = "MIEN_RUNS"
 """The environment variable that names the folder of training runs; `runs` in the working folder otherwise."""
@@ -91,9 +92,9 @@ def curve(folder: Path) -> Curve:
 
 
 def folder_of(system: str, lab: Lab[Any]) -> Path:
-    """Return a run's folder: the same code, settings and seed go on where they stopped."""
+    """Return a run's folder: the same code, settings of training and seed go on where they stopped."""
     code = code_of(lab)
-    facts = json.dumps({"code": code, "seed": lab.seed, **asdict(lab.config)}, sort_keys=True)
+    facts = json.dumps({"code": code, "seed": lab.seed, **of_training(lab.config)}, sort_keys=True)
     name = f"seed{lab.seed}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
     return Path(os.environ.get(RUNS, "runs")) / system / name
 
@@ -133,7 +134,7 @@ def train(
     with contextlib.nullcontext() if launched else FileLock(folder / "lock"):
         if not done.is_file():
             with writing(folder / "settings.json", text=True) as file:
-                json.dump({"system": system, "seed": lab.seed, **asdict(lab.config)}, file, indent=1)
+                json.dump({"system": system, "seed": lab.seed, **of_training(lab.config)}, file, indent=1)
             clock = _fit(lab, folder, processes, progress)
             best = _best(folder)
             with writing(done, text=True) as file:

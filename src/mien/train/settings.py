@@ -6,10 +6,17 @@ import dataclasses
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 from mien.core import strict
 from mien.core.errors import CardError, MienError
+
+AT_TEST = MappingProxyType({"at test": True})
+"""Metadata of a setting that says only how a system is tested: `field(default=0.7, metadata=AT_TEST)`.
+
+It must change neither training nor validation: arms that differ in nothing else share one run.
+"""
 
 
 class BadSetting(MienError):
@@ -63,6 +70,12 @@ class Settings:
 
 
 S = TypeVar("S", bound=Settings)
+
+
+def of_training(settings: Settings) -> dict[str, Any]:
+    """Return the settings that a training follows from, by name: all but those of `AT_TEST`."""
+    left_out = {field.name for field in dataclasses.fields(settings) if "at test" in field.metadata}
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in left_out}
 
 
 def override(settings: S, given: Iterable[str]) -> S:

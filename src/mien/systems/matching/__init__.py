@@ -1,0 +1,1 @@
+"""Matching: comparing and ranking what was recognised."""
