@@ -15,7 +15,7 @@ from mien.core.grouping import chinese_whispers, connected, nearest, numbered
 
 def unit(count: int, dimensions: int, seed: int) -> npt.NDArray[np.float32]:
     vectors = np.random.default_rng(seed).standard_normal((count, dimensions))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def test_neighbours_are_those_of_a_full_sort(monkeypatch: pytest.MonkeyPatch) -> None:
