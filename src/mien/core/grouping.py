@@ -15,8 +15,8 @@ import numpy.typing as npt
 Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-# Rows that are compared with all others at once: 400 MB of cosines with a million faces.
-_BLOCK = 100_000_000
+# Cosines that are looked at together: 80 MB, and twice as much to sort them.
+_BLOCK = 20_000_000
 
 
 @dataclass(frozen=True, eq=False)
