@@ -109,3 +109,11 @@ def test_whispers_are_the_same_for_a_seed_and_leave_faces_without_links_alone() 
 
 def test_groups_are_numbered_by_their_lowest_faces() -> None:
     assert numbered(np.array([9, 4, 9, 2, 4])).tolist() == [0, 1, 0, 2, 1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_two_weak_links_to_a_class_are_stronger_than_one_to_another(seed: int) -> None:
+    links = {(0, 1): 2.0, (2, 3): 2.0, (0, 4): 0.5, (1, 4): 0.5, (2, 4): 0.8}
+    first, second = np.array(list(links)).T
+    weights = np.array(list(links.values()), np.float32)
+    assert chinese_whispers(5, first, second, weights, seed=seed).tolist() == [0, 0, 1, 1, 0]
