@@ -90,3 +90,14 @@ def test_neighbours_are_stored_and_read_again(tmp_path: Path, monkeypatch: pytes
     again = neighbours(faces, 4)
     assert again.indices.tolist() == expected.indices.tolist()
     assert again.cosines.tolist() == expected.cosines.tolist()
+
+
+def test_the_spread_of_people_is_told_apart_from_that_of_their_faces() -> None:
+    random = np.random.default_rng(4)
+    person = np.repeat(np.arange(4000), random.integers(1, 4, 4000))
+    wanted = np.array([1.0, 0.5, 0.2, 0.1])
+    vectors = (random.standard_normal((4000, 4)) * np.sqrt(wanted))[person]
+    vectors += random.standard_normal(vectors.shape)
+    fitted = Population.fit(Embedded("drawn", "train", vectors.astype(np.float32), person))
+    np.testing.assert_allclose(fitted.between @ fitted.between.T, np.diag(wanted), atol=0.08)
+    np.testing.assert_allclose(fitted.within @ fitted.within.T, np.eye(4), atol=0.08)
