@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mien.evaluate import reproduce as engine
 from mien.evaluate.reproduce import Paper, Reproduction
 from mien.train.lab import TestPart
 from mien.train.run import train
+from mien.train.settings import AT_TEST
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))
 from toy import Config, Toy
@@ -71,6 +73,24 @@ def test_a_papers_own_plot_is_drawn_beside_its_results(
     monkeypatch.setattr(engine, "paper", lambda room, system: made)
     (path,) = engine.reproduce("tests", "toy", tmp_path / "results")
     assert path.with_name("circle.svg").read_bytes() == b"<svg/>"
+
+
+@dataclass(frozen=True)
+class Shown(Config):
+    chosen: int = field(default=0, metadata=AT_TEST)
+
+
+def test_a_training_that_arms_share_is_done_and_counted_once(
+    tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Reproduction(TEXT, "accuracy", (("one", ()), ("other", ("chosen=1",))), seeds=(0, 1))
+    made = Paper(SYSTEM, Toy, {"cpu": Shown(rounds=2, batch=32)}, (plan,))
+    monkeypatch.setattr(engine, "paper", lambda room, system: made)
+    (path,) = engine.reproduce("tests", "toy", tmp_path / "results")
+    runs = list((tmp_path / "runs").rglob("run.json"))
+    assert len(runs) == 2
+    spent = sum(json.loads(run.read_text())["seconds"] for run in runs)
+    assert Evidence.from_json(path.read_text("utf-8"), path.name).seconds == round(spent, 1)
 
 
 class Choosy(Toy):

@@ -143,11 +143,13 @@ class Outcome:
         parts: for each part of the test rows.
         seconds: of training.
         curve: how it learned.
+        folder: of the training run; arms that differ in the test alone have the same.
     """
 
     parts: tuple[Judged, ...]
     seconds: float
     curve: Curve
+    folder: Path
 
 
 def run_job(job: Job) -> Outcome:
@@ -160,7 +162,7 @@ def run_job(job: Job) -> Outcome:
         Judged(part.used, part.units, *trained.lab.predictions(part.rows))
         for part in trained.lab.test_parts()
     )
-    return Outcome(parts, trained.seconds, curve(trained.folder))
+    return Outcome(parts, trained.seconds, curve(trained.folder), trained.folder)
 
 
 def _train(job: Job) -> Trained:
@@ -270,6 +272,8 @@ def _evidence(
     if claim is None:
         raise Unknown(f"{chosen.row.id} reproduces a claim that its row does not make: {plan.claim!r}")
     metric = METRICS[plan.metric]
+    # A training that several arms share was done once.
+    trained = {run.folder: run.seconds for runs in arms.values() for run in runs}
     made = []
     for index, part in enumerate(_same_rows(chosen.row.id, arms)):
         targets = part.targets
@@ -299,7 +303,7 @@ def _evidence(
                 version=importlib.metadata.version("mien"),
                 packages=tuple(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES),
                 machine=f"{platform.machine()}, {os.cpu_count()} cores, one thread a run",
-                seconds=round(sum(run.seconds for runs in arms.values() for run in runs), 1),
+                seconds=round(sum(trained.values()), 1),
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
                 note=plan.note,
             )
