@@ -151,7 +151,7 @@ RECIPES = MappingProxyType(
             many=False,
         ),
         "cpu": Config(
-            rounds=8,
+            rounds=5,
             batch=32,
             rows=3000,
             optimiser="adamw",
