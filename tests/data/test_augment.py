@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mien.data.augment import Jitter
+from mien.data.augment import Jitter, zoomed
 
 
 def pictures(count: int = 16, size: int = 48) -> Tensor:
@@ -169,3 +169,13 @@ def test_jpeg_changes_its_part_by_what_compression_does(channels: int) -> None:
     assert 0.3 < float(away[changed].mean()) < 6
     assert float(made.min()) >= 0
     assert float(made.max()) <= 255
+
+
+def test_zoomed_by_two_shows_the_middle_half() -> None:
+    pixels = pictures(4, 48)
+    larger = torch.nn.functional.interpolate(
+        pixels[:, :, 12:36, 12:36], size=48, mode="bilinear", align_corners=False
+    )
+    made = zoomed(pixels, 2.0)
+    torch.testing.assert_close(made[:, :, 2:-2, 2:-2], larger[:, :, 2:-2, 2:-2], atol=0.5, rtol=0)
+    assert torch.equal(zoomed(pixels, 1.0), pixels)

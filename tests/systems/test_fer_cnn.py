@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn import functional
+from torch.utils.data import TensorDataset
 
+from mien.data.augment import zoomed
 from mien.evaluate import attribution
 from mien.systems.expression.fer_cnn import RECIPES, FerCnn, Residual
 
@@ -55,3 +57,18 @@ def test_smoothed_labels_are_the_mixture_written_out() -> None:
     right = logs[range(4), labels].mean()
     expected = -0.9 * right - 0.1 * logs.mean()
     torch.testing.assert_close(lab.training_step((pixels, labels), 0), expected)
+
+
+def test_zooms_are_of_test_rows_alone() -> None:
+    torch.manual_seed(0)
+    lab = FerCnn(replace(RECIPES["tiny"], zooms=(1.0, 1.25), mirrored=True)).eval()
+    pixels = torch.rand(6, 1, 32, 32) * 255
+    batch = (pixels, torch.zeros(6, dtype=torch.long))
+    with torch.no_grad():
+        logits = torch.stack([lab.net(pixels), lab.net(zoomed(pixels, 1.25))])
+        logits += torch.stack([lab.net(pixels.flip(-1)), lab.net(zoomed(pixels, 1.25).flip(-1))])
+        plain = torch.softmax((lab.net(pixels) + lab.net(pixels.flip(-1))) / 2, dim=1)
+        torch.testing.assert_close(lab.predict(batch), plain)
+    _, tested = lab.predictions(TensorDataset(*batch))
+    torch.testing.assert_close(torch.as_tensor(tested), torch.softmax(logits.mean(dim=0) / 2, dim=1))
+    torch.testing.assert_close(lab.predict(batch), plain)

@@ -156,6 +156,13 @@ class Jitter:
         return torch.where(hidden.to(pixels.device), pixels.new_tensor(127.5), pixels)
 
 
+def zoomed(pixels: Tensor, zoom: float) -> Tensor:
+    """Return (n, C, H, W) float pictures with what is in the middle so much larger; edges are repeated."""
+    if zoom == 1:
+        return pixels.float()
+    return _sampled(pixels.float(), (torch.eye(2, 3) / zoom).expand(len(pixels), 2, 3))
+
+
 def _drawn(count: int, most: float) -> Tensor:
     return (2 * torch.rand(count) - 1) * most
 

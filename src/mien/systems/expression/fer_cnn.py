@@ -16,21 +16,24 @@ network, which `ferplus` ships, on FER2013's own labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import Dataset
 
 from mien.core.labels import FER2013_EXPRESSIONS
 from mien.core.system import Claim, System
-from mien.data.augment import Jitter
+from mien.data.augment import Jitter, zoomed
 from mien.evaluate.reproduce import Reproduction
 from mien.nn.residual import ResidualBlock, ResidualNet
 from mien.nn.vgg import VGG
 from mien.train.pictures import PictureLab, PictureSettings
+from mien.train.settings import AT_TEST
 
 SYSTEM = System(
     id="fer-cnn",
@@ -74,6 +77,7 @@ class Config(PictureSettings):
         contrast: largest change of the contrast in training.
         erase: side of the largest square greyed out in training, part of the picture's.
         mirrored: take the mean of the logits of a face and of its mirror image.
+        zooms: on test rows take the mean over pictures shown so much larger, or smaller below 1.
     """
 
     network: Literal["vgg", "residual"] = "vgg"
@@ -84,6 +88,7 @@ class Config(PictureSettings):
     contrast: float = 0.0
     erase: float = 0.0
     mirrored: bool = False
+    zooms: tuple[float, ...] = field(default=(1.0,), metadata=AT_TEST)
 
 
 RECIPES = MappingProxyType(
@@ -117,6 +122,8 @@ RECIPES = MappingProxyType(
             contrast=0.3,
             erase=0.4,
             mirrored=True,
+            # The best of seven sets of zooms, shifts and turns on validation rows: 68.6 %, 67.8 % without.
+            zooms=(1 / 1.08, 1.0, 1 / 0.92),
         ),
         # Of arXiv 2105.03588: its authors' `train.py` takes 300 rounds of SGD at 0.01 with Nesterov momentum,
         # lowered at plateaus (theirs: by a quarter after five rounds).
@@ -233,6 +240,7 @@ class FerCnn(PictureLab[Config]):
     def __init__(self, config: Config, seed: int = 0) -> None:
         super().__init__(config, seed)
         self.net: Vgg | Residual = Vgg(config) if config.network == "vgg" else Residual(config)
+        self._zooms: tuple[float, ...] = (1.0,)
         # Scaled, moved and turned a little, half of them mirrored.
         self.jitter = Jitter(
             turn=10, zoom=0.1, move=0.05, mirror=True, contrast=config.contrast, erase=config.erase
@@ -258,10 +266,18 @@ class FerCnn(PictureLab[Config]):
     def predict(self, batch: Any) -> Tensor:
         """Return (n, 7) probabilities."""
         pixels = batch[0].float()
-        logits: Tensor = self.net(pixels)
+        shown = [zoomed(pixels, zoom) for zoom in self._zooms]
         if self.config.mirrored:
-            logits = (logits + self.net(pixels.flip(-1))) / 2
-        return torch.softmax(logits, dim=1)
+            shown += [view.flip(-1) for view in shown]
+        return torch.softmax(torch.stack([self.net(view) for view in shown]).mean(dim=0), dim=1)
+
+    def predictions(self, rows: Dataset[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Return (targets, predictions) over rows, in their order; under all zooms, unlike in validation."""
+        self._zooms = self.config.zooms
+        try:
+            return super().predictions(rows)
+        finally:
+            self._zooms = (1.0,)
 
 
 LAB = FerCnn
