@@ -404,6 +404,8 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     small_set, large_set = (
         sum(file.stat().st_size for file in (tmp_path / size / "sorted").iterdir()) for size in ("1", "8")
     )
-    assert large_set - small_set > 28e6
-    assert sort_large - sort_small < 4e6, (sort_small, sort_large)
-    assert large - small < 4e6, (small, large)
+    more = large_set - small_set
+    assert more > 28e6
+    # What allocators keep differs by some MB from run to run; a version that kept the set grew by 100.
+    assert sort_large - sort_small < more / 3, (sort_small, sort_large)
+    assert large - small < more / 3, (small, large)
