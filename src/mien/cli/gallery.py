@@ -142,7 +142,10 @@ def _print(answer: Answer) -> None:
 def people(file: File, as_json: common.Json = False) -> None:
     """List everybody with the numbers of their faces."""
     with _open(file) as gallery:
-        _tell(gallery.people(), as_json)
+        everybody = gallery.people()
+    _tell(everybody, as_json)
+    if not everybody:
+        common.say("nobody has a name yet; `mien gallery name` gives one")
 
 
 @app.command("name")
