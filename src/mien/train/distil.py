@@ -147,7 +147,7 @@ def _searched(
     theirs, their_grey = _shown(
         teacher,
         (
-            torch.as_tensor(judged[k : k + 64].transpose(0, 3, 1, 2)).float()
+            torch.as_tensor(judged[k : k + 64].transpose(0, 3, 1, 2).copy()).float()
             for k in range(0, len(judged), 64)
         ),
     )
