@@ -52,7 +52,7 @@ class Jitter:
         Drawn from torch's global generator, which `Lab` sets for each step.
         """
         pixels = pixels.float()
-        return self._finished(_sampled(pixels, self.placed(len(pixels))))
+        return self._finished(sampled(pixels, self.placed(len(pixels))))
 
     def together(self, pixels: Tensor, points: Tensor, partners: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Change pictures and the points in them alike.
@@ -71,7 +71,7 @@ class Jitter:
         placed = torch.linalg.solve(affine[:, :, :2], (2 * points - 1 - affine[:, None, :, 2]).mT).mT
         mirrored = torch.linalg.det(affine[:, :, :2]) < 0
         placed = torch.where(mirrored[:, None, None], placed[:, list(partners)], placed)
-        return self._finished(_sampled(pixels, affine)), ((placed + 1) / 2).to(points)
+        return self._finished(sampled(pixels, affine)), ((placed + 1) / 2).to(points)
 
     def _finished(self, pixels: Tensor) -> Tensor:
         if self.contrast or self.brightness:
@@ -160,14 +160,15 @@ def zoomed(pixels: Tensor, zoom: float) -> Tensor:
     """Return (n, C, H, W) float pictures with what is in the middle so much larger; edges are repeated."""
     if zoom == 1:
         return pixels.float()
-    return _sampled(pixels.float(), (torch.eye(2, 3) / zoom).expand(len(pixels), 2, 3))
+    return sampled(pixels.float(), (torch.eye(2, 3) / zoom).expand(len(pixels), 2, 3))
 
 
 def _drawn(count: int, most: float) -> Tensor:
     return (2 * torch.rand(count) - 1) * most
 
 
-def _sampled(pixels: Tensor, affine: Tensor) -> Tensor:
+def sampled(pixels: Tensor, affine: Tensor) -> Tensor:
+    """Return (n, C, H, W) float pictures moved by (n, 2, 3) maps as `Jitter.placed` draws; edges repeat."""
     # Autocast would round the places to eight bits.
     with torch.autocast(pixels.device.type, enabled=False):
         grid = functional.affine_grid(affine.to(pixels), list(pixels.shape), align_corners=False)

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mien.core.fields import Floats
 from mien.core.picture import Pixels
+from mien.data.augment import sampled
 from mien.data.masks import Masks, masked
 from mien.data.sunglasses import Sunglasses
 
@@ -67,11 +67,10 @@ def queries(pixels: Pixels, change: Change, seed: int = 0) -> Queries:
     elif change != "normal":
         worn = Masks(share=1.0) if change == "masked" else Sunglasses(share=1.0)
         return Queries(masked(pixels, worn, seed), maps)
-    return Queries(_sampled(pixels, maps) if change != "normal" else np.asarray(pixels), maps)
+    return Queries(_moved(pixels, maps) if change != "normal" else np.asarray(pixels), maps)
 
 
-def _sampled(pixels: Pixels, maps: npt.NDArray[np.float32]) -> Pixels:
+def _moved(pixels: Pixels, maps: npt.NDArray[np.float32]) -> Pixels:
     faces: Tensor = torch.as_tensor(np.ascontiguousarray(np.asarray(pixels).transpose(0, 3, 1, 2))).float()
-    grid = functional.affine_grid(torch.as_tensor(maps), list(faces.shape), align_corners=False)
-    made = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
+    made = sampled(faces, torch.as_tensor(maps))
     return np.asarray(made.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy())
