@@ -66,6 +66,15 @@ def test_answers_are_those_of_the_blocks_and_are_given_once(teacher: Any, faces:
     assert teacher.seen == seen
 
 
+def test_more_passes_go_on_where_fewer_ended(teacher: Any, faces: Crowd) -> None:
+    few = answers(teacher, Views(faces, 112, passes=1, block=4))
+    more = answers(teacher, Views(faces, 112, passes=2, block=4))
+    assert len(more) == 2 * len(few) == 10
+    np.testing.assert_array_equal(more[:5], few)
+    # Two chunks of two blocks were known, the fifth block was seen again with its neighbour.
+    assert teacher.seen == 4 * (5 + 6)
+
+
 def test_a_stop_loses_one_chunk(teacher: Any, faces: Crowd, monkeypatch: pytest.MonkeyPatch) -> None:
     views = Views(faces, 112, passes=1, block=4)
     whole = Means.embed

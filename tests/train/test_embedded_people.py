@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mien.data.people import people
-from mien.train import embedded
+from mien.train import distil, embedded
 from mien.train.distil import Teacher
 
 
@@ -16,7 +16,7 @@ def test_faces_are_embedded_once_and_people_are_nearer_to_themselves(
     shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIEN_DATA", str(shared_data))
-    monkeypatch.setattr(embedded, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(distil, "cache_folder", lambda: tmp_path)
     faces = embedded.embedded("valid", most=3)
     known = people("valid", 112)
     first = np.unique(known.columns["person"])[:3]

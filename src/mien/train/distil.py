@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,8 @@ SAME_PERSON = 0.55
 # Of 64 bits of a difference hash. Faces placed alike share many: of pairs of strangers one in some ten
 # thousand is nearer than this.
 _NEAR = 6
+# Why a face goes.
+_LOOKS_ALIKE, _SAME = 1, 2
 
 
 @dataclass(frozen=True)
@@ -124,26 +127,25 @@ def apart_from_lfw(teacher: Teacher) -> tuple[Crowd, Removed]:
     nearer than `SAME_PERSON` to any of LFW's pictures goes.
     """
     everybody = crowd()
-    folder = cache_folder() / "taught"
     judged = load("lfw_pairs", "images", size=_SIDE)
     key = hashlib.sha256(
         f"{teacher.sha256} {everybody.sha256} {judged.sha256} {SAME_PERSON} {_NEAR}".encode()
     ).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{key}.lock"):
-        done = folder / f"{key}.json"
-        if not (done.is_file() and (folder / f"{key}.npy").is_file()):
-            gone, removed = _searched(teacher, everybody, np.asarray(judged.pixels))
-            np.save(folder / f"{key}.npy", gone, allow_pickle=False)
-            with writing(done, text=True) as file:
-                json.dump(asdict(removed), file)
-    found = np.load(folder / f"{key}.npy", allow_pickle=False)
-    return everybody.without(found), Removed(**json.loads(done.read_text()))
+    why = kept(f"apart-{key}", lambda: _searched(teacher, everybody, np.asarray(judged.pixels)))
+    bounds = np.cumsum([0, *(len(part) for part in everybody.parts)])
+    inside = np.searchsorted(bounds, everybody.rows, side="right") - 1
+    near, same = (
+        {
+            part.name: int(((why == reason) & (inside == place)).sum())
+            for place, part in enumerate(everybody.parts)
+        }
+        for reason in (_LOOKS_ALIKE, _SAME)
+    )
+    return everybody.without(why > 0), Removed(near, same)
 
 
-def _searched(
-    teacher: Teacher, everybody: Crowd, judged: npt.NDArray[np.uint8]
-) -> tuple[npt.NDArray[np.bool_], Removed]:
+def _searched(teacher: Teacher, everybody: Crowd, judged: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+    """Return (n,) why each face goes; 0 where it stays."""
     theirs, their_grey = _shown(
         teacher,
         (
@@ -159,14 +161,7 @@ def _searched(
     same = np.concatenate(
         [(mine[k : k + 1024] @ theirs.T).max(axis=1) >= SAME_PERSON for k in range(0, len(mine), 1024)]
     )
-    bounds = np.cumsum([0, *(len(part) for part in everybody.parts)])
-    inside = np.searchsorted(bounds, everybody.rows, side="right") - 1
-    names = [part.name for part in everybody.parts]
-
-    def counted(chosen: npt.NDArray[np.bool_]) -> dict[str, int]:
-        return {name: int((chosen & (inside == place)).sum()) for place, name in enumerate(names)}
-
-    return near | same, Removed(counted(near), counted(same & ~near))
+    return np.where(near, _LOOKS_ALIKE, np.where(same, _SAME, 0)).astype(np.int8)
 
 
 def _shown(
@@ -188,25 +183,37 @@ def answers(teacher: Teacher, views: Views) -> npt.NDArray[np.float16]:
 
     They are computed once, and stored in the user's cache chunk by chunk: a stop loses the last one.
     """
-    folder = cache_folder() / "taught" / f"{teacher.name}-{_named(teacher, views)}"
-    folder.mkdir(parents=True, exist_ok=True)
-    count = len(views)
-    with FileLock(folder / "lock"):
-        for first in range(0, count, _CHUNK):
-            file = folder / f"{first:06d}.npy"
-            if not file.is_file():
-                blocks = range(first, min(first + _CHUNK, count))
-                made = np.stack([teacher.embed(views[number]) for number in blocks]).astype(np.float16)
-                with writing(file) as out:
-                    np.save(out, made, allow_pickle=False)
-                _log.info("the teacher has seen %d of %d blocks", blocks[-1] + 1, count)
-    files = [folder / f"{first:06d}.npy" for first in range(0, count, _CHUNK)]
-    return np.concatenate([np.load(file, allow_pickle=False) for file in files])
-
-
-def _named(teacher: Teacher, views: Views) -> str:
     # Passes are not counted: more of them go on where fewer ended.
-    return hashlib.sha256(f"{teacher.sha256} {views.sha256}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{teacher.sha256} {views.sha256}".encode()).hexdigest()[:16]
+
+    count = len(views)
+
+    def said(blocks: range) -> npt.NDArray[np.float16]:
+        made = np.stack([teacher.embed(views[number]) for number in blocks]).astype(np.float16)
+        _log.info("the teacher has seen %d of %d blocks", blocks.stop, count)
+        return made
+
+    chunks = [range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
+    # By both ends: the last chunk of fewer passes is shorter than that of more.
+    return np.concatenate(
+        [
+            kept(f"{teacher.name}-{key}/{blocks.start:06d}-{blocks.stop:06d}", partial(said, blocks))
+            for blocks in chunks
+        ]
+    )
+
+
+def kept(name: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Return an array from the user's cache, made where it is not there yet, by one process at a time."""
+    file = cache_folder() / "taught" / f"{name}.npy"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        if not file.is_file():
+            made = make()
+            with writing(file) as out:
+                np.save(out, made, allow_pickle=False)
+    stored: npt.NDArray[Any] = np.load(file, allow_pickle=False)
+    return stored
 
 
 class Taught(Dataset[tuple[Tensor, Tensor]]):

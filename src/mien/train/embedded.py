@@ -7,14 +7,11 @@ import logging
 
 import numpy as np
 import torch
-from filelock import FileLock
 
-from mien.core.atomic import writing
-from mien.core.places import cache_folder
 from mien.data.embedded import Embedded
 from mien.data.people import Part, people
 from mien.data.reader import Images
-from mien.train.distil import Teacher
+from mien.train.distil import Teacher, kept
 
 _log = logging.getLogger("mien")
 
@@ -41,15 +38,7 @@ def embedded(part: Part, *, many: bool = False, most: int = 0) -> Embedded:
         images = images.take(np.isin(images.columns["person"], np.unique(images.columns["person"])[:most]))
     teacher = Teacher(RECOGNISER)
     key = hashlib.sha256(f"{teacher.sha256} {images.sha256} {_SIDE}".encode()).hexdigest()[:16]
-    folder = cache_folder() / "taught"
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"people-{key}.npy"
-    with FileLock(folder / f"people-{key}.lock"):
-        if not file.is_file():
-            made = _computed(teacher, images)
-            with writing(file) as out:
-                np.save(out, made, allow_pickle=False)
-    vectors = np.load(file, allow_pickle=False)
+    vectors = kept(f"people-{key}", lambda: _computed(teacher, images))
     return Embedded(images.name, images.split, vectors, images.columns["person"])
 
 
